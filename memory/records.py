@@ -1,0 +1,409 @@
+"""The data types every part of ADI shares: frozen values, no behaviour, no I/O.
+
+Records are validated pydantic models; the tables of the store are private rows (memory/store.py).
+Expected failure is data here (a status, a stop reason); unexpected failure is an exception.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+SCHEMA_VERSION = 1
+"""Version of the event payloads, raised when a stored field changes its meaning."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Status(StrEnum):
+    """How one command in the sandbox ended; every run has exactly one."""
+
+    OK = "ok"
+    NONZERO = "nonzero"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    OUTPUT_CAP = "output-cap"
+    DISK_FULL = "disk-full"
+    SANDBOX_LOST = "sandbox-lost"
+    REFUSED = "refused"
+
+
+class Stop(StrEnum):
+    """Why a run ended."""
+
+    ACCEPTED = "accepted"  # the verdict holds and the change was applied
+    REJECTED = "rejected"  # a person said no
+    PENDING = "pending"  # the result waits for `adi review`
+    FAILED = "failed"  # finished, but the checks do not pass
+    NOTHING_TO_DO = "nothing-to-do"  # no change was made or needed
+    STUCK = "stuck"  # a stop rule ended it: malformed or repeated actions
+    BUDGET = "budget"  # steps, tokens or time are spent
+    CONFLICT = "conflict"  # the user's tree changed meanwhile; the patch is kept
+    ENVIRONMENT = "environment"  # Docker, model or disk went missing
+    INTERRUPTED = "interrupted"  # SIGINT, SIGTERM or SIGHUP
+    ERROR = "error"  # unexpected failure, named by its boundary
+
+
+class Limits(Record):
+    """What one run may spend. 0 means no limit."""
+
+    steps: int = 24
+    """Actions of the model in the action loop."""
+    wall_s: float = 600.0
+    """Wall time of the whole run, in seconds, a person's thinking time not counted."""
+    completion_tokens: int = 12_000
+    """Tokens the model may write."""
+    check_s: float = 60.0
+    """Wall time of one command in the sandbox, in seconds."""
+
+
+class Check(Record):
+    """A command that proves something about the work copy: exit code 0 means it holds."""
+
+    name: str
+    """Short unique name within the task, such as `pytest`."""
+    command: str
+    """Shell command, run at the root of the work copy."""
+    kind: Literal["pytest", "unittest", "npm", "go", "cargo", "make", "command"] = "command"
+    """Decides how its output is read."""
+
+
+class Frame(Record):
+    """One stack frame of a failure, innermost last."""
+
+    path: str
+    """Relative to the repository root."""
+    line: int
+    """1-based."""
+    function: str = ""
+
+
+class Failure(Record):
+    """One failing test, read out of a check's output."""
+
+    test: str
+    """Test id as its runner names it."""
+    error: str = ""
+    """Exception type, or `timeout`."""
+    message: str = ""
+    frames: tuple[Frame, ...] = ()
+
+
+class CheckResult(Record):
+    """What running one check gave."""
+
+    check: str
+    """Name of the Check."""
+    status: Status
+    exit_code: int | None = None
+    """None when the command did not end by itself."""
+    passed: bool
+    tests_passed: int = 0
+    tests_failed: int = 0
+    failures: tuple[Failure, ...] = ()
+    output: str = ""
+    """Merged stdout and stderr, head and tail kept when cut."""
+    duration_s: float = 0.0
+
+
+class Task(Record):
+    """What a person asked for, and where."""
+
+    id: str
+    prompt: str
+    repo: str
+    """Absolute path of the repository's root."""
+    base_commit: str = ""
+    """HEAD when the run began; empty in a repository without commits."""
+    tree: str = ""
+    """Git tree id of the snapshot the run works on, uncommitted changes included."""
+    dirty: bool = False
+    """True when the snapshot differs from HEAD."""
+    image: str = ""
+    checks: tuple[Check, ...] = ()
+    limits: Limits = Limits()
+
+
+class PlanStep(Record):
+    """One sub-goal with the check that shows it is reached."""
+
+    goal: str
+    files: tuple[str, ...] = ()
+    """Paths the step expects to touch; empty means unknown."""
+    check: str
+    """Name of a Check of the task, or a shell command."""
+
+
+class Plan(Record):
+    """Ordered steps; an edit by the user makes the next revision."""
+
+    steps: tuple[PlanStep, ...]
+    revision: int = 1
+    author: Literal["model", "user", "rule"] = "model"
+    """`rule` when the model gave no usable plan and ADI's own default stands in."""
+
+
+class Message(Record):
+    """One turn of the chat that a model sees."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Usage(Record):
+    """Cost of one model call, in tokens and milliseconds, as the server counted it."""
+
+    prompt_tokens: int = 0
+    """All prompt tokens, cached ones included."""
+    cached_tokens: int = 0
+    """Prompt tokens served from the prefix cache."""
+    completion_tokens: int = 0
+    prompt_ms: float = 0.0
+    decode_ms: float = 0.0
+
+
+class Completion(Record):
+    """What a model answered."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    """Empty when the server does not tell them."""
+    finish_reason: Literal["stop", "length", "cancelled", "error"]
+    usage: Usage = Usage()
+    model: str = ""
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Action(Record):
+    """One call of a tool, already checked against its schema."""
+
+    id: str
+    tool: str
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Observation(Record):
+    """What an action gave back."""
+
+    action_id: str
+    status: Status
+    output: str = ""
+    truncated: bool = False
+    summary: str = ""
+    """One line for the screen, such as `gcd.py 12 lines`."""
+    duration_s: float = 0.0
+
+
+class Step(Record):
+    """One turn of the action loop."""
+
+    index: int
+    completion: Completion
+    action: Action | None = None
+    """None when the completion held no valid action."""
+    observation: Observation
+
+
+class Evaluation(Record):
+    """The verdict: checks run on a clean copy with the diff applied."""
+
+    results: tuple[CheckResult, ...] = ()
+    reward: float = 0.0
+    """Share of checks that pass, 0 to 1."""
+    accepted: bool = False
+    """All checks pass, and the evidence was not tampered with."""
+    changed_tests: tuple[str, ...] = ()
+    """Existing test files that the change edits; the verdict ran their original text."""
+    deleted_tests: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    """Paths that need a person's approval, such as CI or git configuration."""
+    detail: str = ""
+    """One sentence for a person."""
+
+
+class Trajectory(Record):
+    """One attempt at a task, as the store gives it back."""
+
+    task: Task
+    attempt: int = 1
+    plan: Plan | None = None
+    steps: tuple[Step, ...] = ()
+    evaluation: Evaluation | None = None
+    diff_sha256: str = ""
+    """Key of the patch in the store's artifacts; empty when there is none."""
+    stop: Stop | None = None
+    """None while it runs, or when the process died."""
+
+
+# Event payloads. The order of events in a run is the order of things that happened.
+
+
+class RunStarted(Record):
+    kind: Literal["run-started"] = "run-started"
+    task: Task
+    adi_version: str
+    model: str = ""
+
+
+class CheckRan(Record):
+    kind: Literal["check-ran"] = "check-ran"
+    purpose: Literal["gather", "step", "candidate", "verdict"]
+    result: CheckResult
+
+
+class PlanMade(Record):
+    kind: Literal["plan-made"] = "plan-made"
+    plan: Plan
+
+
+class Prompted(Record):
+    """A request is about to be sent to the model."""
+
+    kind: Literal["prompted"] = "prompted"
+    purpose: Literal["plan", "act", "infill", "rewrite"]
+    messages: tuple[Message, ...] = ()
+    prompt: str = ""
+    """Raw prompt for completions that are not chats."""
+    tokens: int = 0
+    """Exact size of the prompt; 0 when the server cannot count."""
+
+
+class Completed(Record):
+    kind: Literal["completed"] = "completed"
+    purpose: Literal["plan", "act", "infill", "rewrite"]
+    completion: Completion
+
+
+class ActionStarted(Record):
+    kind: Literal["action-started"] = "action-started"
+    step: int
+    action: Action
+
+
+class ActionEnded(Record):
+    kind: Literal["action-ended"] = "action-ended"
+    step: int
+    observation: Observation
+
+
+class Malformed(Record):
+    """The model wrote something that is no action; nothing was run."""
+
+    kind: Literal["malformed"] = "malformed"
+    step: int
+    reason: str
+
+
+class Searched(Record):
+    """Progress of a candidate search: what was tried and what passed."""
+
+    kind: Literal["searched"] = "searched"
+    strategy: str
+    place: str
+    """Such as `gcd.py:5`."""
+    candidates: int
+    """Distinct texts written so far."""
+    executed: int
+    passed: int
+
+
+class Verdict(Record):
+    kind: Literal["verdict"] = "verdict"
+    evaluation: Evaluation
+    diff_sha256: str = ""
+    diffstat: str = ""
+
+
+class UserActed(Record):
+    kind: Literal["user-acted"] = "user-acted"
+    action: Literal[
+        "accept", "reject", "edit-plan", "edit-diff", "view-diff", "undo", "interrupt", "auto-accept", "defer"
+    ]
+    detail: str = ""
+    """The person's own words, such as the reason of a rejection."""
+    seconds: float = 0.0
+    """How long the question stood open."""
+
+
+class Applied(Record):
+    """The change is in the user's tree; `undone` when it was taken back."""
+
+    kind: Literal["applied"] = "applied"
+    undone: bool = False
+    paths: tuple[str, ...]
+    diff_sha256: str
+
+
+class Noted(Record):
+    """Something a person should know, such as a sandbox that was lost and replaced."""
+
+    kind: Literal["noted"] = "noted"
+    level: Literal["info", "warning", "error"] = "info"
+    text: str
+    hint: str = ""
+
+
+class RunEnded(Record):
+    kind: Literal["run-ended"] = "run-ended"
+    stop: Stop
+    exit_code: int
+    detail: str = ""
+    seconds: float = 0.0
+
+
+Payload = Annotated[
+    RunStarted
+    | CheckRan
+    | PlanMade
+    | Prompted
+    | Completed
+    | ActionStarted
+    | ActionEnded
+    | Malformed
+    | Searched
+    | Verdict
+    | UserActed
+    | Applied
+    | Noted
+    | RunEnded,
+    Field(discriminator="kind"),
+]
+
+
+class Event(Record):
+    """One entry of a run's append-only log."""
+
+    run_id: str
+    seq: int
+    """1, 2, 3 ... without a gap within a run."""
+    at: str
+    """UTC, ISO 8601 with milliseconds."""
+    payload: Payload
+
+
+class RunSummary(Record):
+    """One row of `adi log`."""
+
+    id: str
+    repo: str
+    prompt: str
+    started: str
+    ended: str = ""
+    """Empty while it runs or when the process died."""
+    stop: Stop | None = None
+    alive: bool = False
+    """True while the process that owns the run lives."""
+    model: str = ""
+    diff_sha256: str = ""
+    diffstat: str = ""
+    applied: bool = False
+    """The change is in the user's tree now."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0

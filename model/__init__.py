@@ -1,0 +1,1 @@
+"""Weights on disk, engines, and the model server."""

@@ -1,0 +1,1 @@
+"""What a plan may call: one tool a file."""
