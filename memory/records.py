@@ -90,7 +90,10 @@ class Failure(Record):
     error: str = ""
     """Exception type, or `timeout`."""
     message: str = ""
+    source: str = ""
+    """The source line of the test that failed, when the runner showed it."""
     frames: tuple[Frame, ...] = ()
+    """Frames inside the repository only."""
 
 
 class CheckResult(Record):

@@ -1,0 +1,78 @@
+"""What can go wrong at the boundary of the store.
+
+StoreError
+├── NotFound          no run of that id
+├── Ambiguous         an id prefix that several runs share
+├── RepoBusy          another live run holds the repository
+├── StoreUnavailable  the file or its directory cannot be opened
+├── StoreReadOnly     it can be read, not written
+├── StoreFull         no space left
+├── StoreBusy         another process held the lock for too long
+├── StoreCorrupt      not a database, or a damaged one
+├── StoreReplaced     the file was deleted or replaced while it was open
+├── SchemaTooNew      written by a newer ADI
+└── Forked            used from a process other than the one that opened it
+"""
+
+DOCTOR = "adi doctor"
+
+
+class StoreError(Exception):
+    """The store could not do what was asked. `hint` is the command that helps, or empty."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class NotFound(StoreError):
+    """No run has this id, or no artifact this hash."""
+
+
+class Ambiguous(StoreError):
+    """Several runs match the short id; `matches` holds their full ids, newest first."""
+
+    def __init__(self, prefix: str, matches: tuple[str, ...]) -> None:
+        super().__init__(f"{prefix!r} matches {len(matches)} runs: {', '.join(matches[:5])}", "adi log --all")
+        self.matches = matches
+
+
+class RepoBusy(StoreError):
+    """Another live run holds the repository; `run_id` and `pid` name it."""
+
+    def __init__(self, repo: str, run_id: str, pid: int) -> None:
+        super().__init__(f"run {run_id} (process {pid}) is working on {repo}", f"adi show {run_id}")
+        self.run_id = run_id
+        self.pid = pid
+
+
+class StoreUnavailable(StoreError):
+    """The file or its directory cannot be opened or made, or the disk fails."""
+
+
+class StoreReadOnly(StoreError):
+    """The file, its directory or its filesystem cannot be written."""
+
+
+class StoreFull(StoreError):
+    """The disk is full; what was acknowledged before is kept, and writing works once there is space."""
+
+
+class StoreBusy(StoreError):
+    """Another process held the lock longer than the busy timeout."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is no database of ADI or is damaged; it is never overwritten."""
+
+
+class StoreReplaced(StoreError):
+    """The file was deleted or replaced while it was open; going on would write into the void."""
+
+
+class SchemaTooNew(StoreError):
+    """A newer ADI wrote the file or the event; this one refuses to touch it."""
+
+
+class Forked(StoreError):
+    """The store was opened by another process; a connection must not cross a fork."""

@@ -1,0 +1,85 @@
+"""Brings a database to the schema this program knows, all or nothing.
+
+A database that is up to date costs one read of its header: Alembic is imported only when there is
+work. Its number is kept in `user_version` beside Alembic's own table.
+"""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from memory import errors
+from memory.engine import APPLICATION_ID
+
+HEAD = 1
+"""The newest revision in memory/migrations/versions, as a number."""
+
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def migrate(connection: sqlite3.Connection, engine: Engine, path: Path | None) -> None:
+    """Upgrade to HEAD if needed; an existing file is backed up beside itself first.
+
+    A second process waits for the first and then finds nothing to do. Raises SchemaTooNew.
+    """
+    if schema_version(connection) == HEAD:
+        return
+    # Batch migrations drop and rename tables, which foreign keys would follow; no effect inside a transaction.
+    connection.execute("PRAGMA foreign_keys=OFF")
+    try:
+        with engine.begin() as transaction:
+            old = schema_version(connection)
+            if old == HEAD:
+                return
+            if old and path is not None:
+                _back_up(path, old)
+            _run_alembic(transaction)
+            _check(connection)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={HEAD}")
+    finally:
+        connection.execute("PRAGMA foreign_keys=ON")
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The schema of the file, 0 for a new one. Raises SchemaTooNew."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > HEAD:
+        raise errors.SchemaTooNew(
+            f"the store has schema {version} and this ADI knows up to {HEAD}: a newer ADI wrote it; upgrade ADI",
+            "adi --version",
+        )
+    return int(version)
+
+
+def _run_alembic(transaction: object) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.attributes["connection"] = transaction
+    command.upgrade(config, "head")
+
+
+def _back_up(path: Path, old: int) -> None:
+    """Copy the file as it is now; the caller's write lock keeps it still."""
+    backup = path.with_name(f"{path.name}.schema{old}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}.bak")
+    partial = backup.with_name(backup.name + ".part")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as target:
+        source.backup(target)
+    partial.chmod(0o600)
+    partial.replace(backup)
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
+    orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+    if integrity != "ok" or orphans:
+        raise errors.StoreCorrupt(
+            f"the upgrade of the store was taken back: {integrity}, {len(orphans)} orphaned rows",
+            errors.DOCTOR,
+        )

@@ -1,0 +1,112 @@
+"""The rows of the store. Private to memory/: SQLModel tables do not validate, records do."""
+
+import json
+from typing import Any
+
+from sqlalchemy import JSON, Dialect, LargeBinary, MetaData, String, TypeDecorator
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that keeps lone surrogates (such as bytes of a path that are not UTF-8).
+
+    Plain text is stored as it is; text that SQLite could not hold, or that starts with a quote, is
+    stored as a JSON string.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (not value.startswith('"') and _is_plain(value)):
+            return value
+        return json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or not value.startswith('"'):
+            return value
+        return str(json.loads(value))
+
+
+def _is_plain(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in value
+
+
+class Table(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
+    """Base of all tables; the named constraints let later migrations change them."""
+
+
+class RunRow(Table, table=True):
+    """One run; the columns after `last_seq` sum up its events for `adi log`."""
+
+    __tablename__ = "run"
+
+    id: str = Field(primary_key=True)
+    repo: str = Field(index=True, sa_type=AnyText)
+    prompt: str = Field(sa_type=AnyText)
+    model: str
+    started: str
+    """UTC, ISO 8601 with milliseconds, as are all times here."""
+    pid: int
+    process: str
+    """Identity of the process, see memory/process.py."""
+    last_seq: int = 0
+    ended: str = ""
+    stop: str = ""
+    diff_sha256: str = ""
+    diffstat: str = Field(default="", sa_type=AnyText)
+    applied_at: str = ""
+    """Empty when the change is not in the user's tree."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+
+class EventRow(Table, table=True):
+    """One event of a run, never changed once written."""
+
+    __tablename__ = "event"
+
+    run_id: str = Field(primary_key=True, foreign_key="run.id")
+    seq: int = Field(primary_key=True)
+    at: str
+    kind: str = Field(index=True)
+    version: int
+    """SCHEMA_VERSION of the records that wrote it."""
+    payload: dict[str, Any] = Field(sa_type=JSON)
+
+
+class ArtifactRow(Table, table=True):
+    """Bytes too large or too binary for an event, such as a patch, keyed by their hash."""
+
+    __tablename__ = "artifact"
+
+    sha256: str = Field(primary_key=True)
+    at: str
+    content: bytes = Field(sa_type=LargeBinary)
+
+
+class ClaimRow(Table, table=True):
+    """A repository that a live process works on."""
+
+    __tablename__ = "claim"
+
+    repo: str = Field(primary_key=True, sa_type=AnyText)
+    run_id: str = Field(foreign_key="run.id")
+    pid: int
+    process: str
+    at: str
