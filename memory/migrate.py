@@ -27,7 +27,8 @@ def migrate(connection: sqlite3.Connection, engine: Engine, path: Path | None) -
     """
     if schema_version(connection) == HEAD:
         return
-    # Batch migrations drop and rename tables, which foreign keys would follow; no effect inside a transaction.
+    # Batch migrations drop and rename tables, which foreign keys would follow; it has no effect later,
+    # inside the transaction.
     connection.execute("PRAGMA foreign_keys=OFF")
     try:
         with engine.begin() as transaction:
@@ -49,7 +50,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > HEAD:
         raise errors.SchemaTooNew(
-            f"the store has schema {version} and this ADI knows up to {HEAD}: a newer ADI wrote it; upgrade ADI",
+            f"a newer ADI wrote the store (schema {version}, this one knows up to {HEAD}): upgrade ADI",
             "adi --version",
         )
     return int(version)
