@@ -255,10 +255,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         found.setdefault(section, {})[key] = value
     try:
         parsed = EnvironmentSource(Settings, environ)()
-    except SettingsError as error:
-        raise UsageError(
-            f"the environment: {error}", "write lists as JSON, such as '[\"pytest -q\"]'"
-        ) from None
+    except SettingsError:
+        problem = "a setting in the environment that takes a list holds no JSON list"
+        raise UsageError(problem, """write it as ADI_RUN__CHECKS='["pytest -q"]'""") from None
     for section, values in parsed.items():
         found.setdefault(section, {}).update(values)
     return found
