@@ -21,7 +21,6 @@ from typing import Self
 
 from pydantic import TypeAdapter
 from sqlalchemy import delete
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, or_, select
 
 from memory import engine, errors, process, views
@@ -79,10 +78,12 @@ class Store:
     def start_run(self, task: Task, model: str = "", version: str = "") -> str:
         """Record that a run begins, owned by this process. Returns its id."""
         now = _now()
-        started = RunStarted(task=task, adi_version=version, model=model)
-        while True:
+        run_id = new_run_id()
+        with self._writing() as session:
+            while session.get(RunRow, run_id) is not None:
+                run_id = new_run_id()
             row = RunRow(
-                id=new_run_id(),
+                id=run_id,
                 repo=task.repo,
                 prompt=task.prompt,
                 model=model,
@@ -91,15 +92,11 @@ class Store:
                 process=process.own_identity(),
                 last_seq=1,
             )
-            run_id = row.id
-            try:
-                with self._writing() as session:
-                    session.add(row)
-                    session.flush()
-                    session.add(_event_row(run_id, 1, now, started))
-            except IntegrityError:
-                continue  # the id is taken: the next one is different
-            return run_id
+            session.add(row)
+            session.flush()
+            started = RunStarted(task=task, adi_version=version, model=model)
+            session.add(_event_row(run_id, 1, now, started))
+        return run_id
 
     def append(self, run_id: str, payload: Payload) -> Event:
         """Write the next event of a run; durable when this returns. The end of a run frees its repository.
@@ -108,9 +105,7 @@ class Store:
         """
         now = _now()
         with self._writing(precious=isinstance(payload, PRECIOUS)) as session:
-            row = session.get(RunRow, run_id)
-            if row is None:
-                raise errors.NotFound(f"no run {run_id}", "adi log --all")
+            row = _run_row(session, run_id)
             row.last_seq += 1
             seq = row.last_seq
             views.add_to_row(row, payload, now)
@@ -200,9 +195,10 @@ class Store:
     def claim_repo(self, repo: str, run_id: str) -> None:
         """Hold the repository for a run of this process, until `release` or the run's end.
 
-        A claim whose process died is taken over. Raises RepoBusy naming the holder.
+        A claim whose process died is taken over. Raises RepoBusy naming the holder, NotFound.
         """
         with self._writing() as session:
+            _run_row(session, run_id)
             held = session.get(ClaimRow, repo)
             if held is not None:
                 mine = held.run_id == run_id and held.pid == os.getpid()
@@ -268,6 +264,13 @@ def new_run_id(now: datetime | None = None) -> str:
     ticks = int((now - midnight).total_seconds() * 12)
     clock = "".join(_BASE32[ticks >> shift & 31] for shift in (15, 10, 5, 0))
     return f"{now:%y%m%d}-{clock}{secrets.choice(_BASE32)}{secrets.choice(_BASE32)}"
+
+
+def _run_row(session: Session, run_id: str) -> RunRow:
+    row = session.get(RunRow, run_id)
+    if row is None:
+        raise errors.NotFound(f"no run {run_id}", "adi log --all")
+    return row
 
 
 def _event_row(run_id: str, seq: int, at: str, payload: Payload) -> EventRow:
