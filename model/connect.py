@@ -1,0 +1,70 @@
+"""From a choice in the settings to a connected model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from model.catalogue import load
+from model.client import LlamaModel
+from model.http import Endpoint, Transport
+from model.llama import ServeChoice
+from model.protocol import Model
+from model.server import ensure
+from model.store import Store
+
+DEFAULT = "qwen2.5-coder-1.5b"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model to talk to."""
+
+    data_dir: Path
+    """ADI's data directory: models/ and server/ lie in it."""
+    engine: Literal["llama", "url"] = "llama"
+    name: str = DEFAULT
+    """Catalogue name or path of a GGUF file; with engine `url` the served id, empty for the only one."""
+    url: str = ""
+    api_key: str = ""
+    threads: int = 0
+    """0 means the physical cores."""
+    n_ctx: int = 8192
+    idle_s: float = 900.0
+    """Seconds after which an idle server leaves; 0 means never."""
+    user_catalogue: Path | None = None
+
+    def serve(self) -> ServeChoice:
+        """What the local server should serve. Raises UnknownModel or ModelMissing."""
+        store = Store(self.data_dir / "models", load(self.user_catalogue))
+        found = store.find(self.name)
+        return ServeChoice(
+            model=found.path,
+            name=found.name,
+            sha256=found.sha256,
+            n_ctx=self.n_ctx,
+            threads=self.threads,
+            idle_s=self.idle_s,
+        )
+
+
+def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None) -> Model:
+    """The model, ready to answer. Nothing is downloaded: that is `adi model pull`.
+
+    With engine `llama` a running server is used, or one is started; should it die later, the next call
+    starts it again.
+    """
+    catalogue = load(choice.user_catalogue)
+    if choice.engine == "url":
+        from model.openai import connect_url
+
+        return connect_url(choice.url, choice.api_key, choice.name, catalogue)
+    serve = choice.serve()
+
+    def find() -> Endpoint:
+        state = ensure(serve, choice.data_dir / "server", progress)
+        return Endpoint(state.url, state.token)
+
+    family = catalogue.models[serve.name].family if serve.name in catalogue.models else ""
+    fim = catalogue.fim(family or catalogue.family_of(serve.name))
+    return LlamaModel(Transport(find, attempts=3, hint="adi serve --status"), name=serve.name, fim=fim)

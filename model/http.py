@@ -1,0 +1,193 @@
+"""HTTP to a model server: JSON calls, server-sent events, and the mapping of failures to our errors.
+
+Every connection serves one request: a closed connection is how a call is cancelled, and a server that
+restarted is never met through an old socket.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from model.errors import (
+    ModelError,
+    Overloaded,
+    RequestRefused,
+    ServerFailed,
+    StreamBroken,
+    Unreachable,
+    Unsupported,
+)
+from model.retry import policy
+
+Json = dict[str, Any]
+
+MAX_EVENT = 8 * 1024 * 1024
+"""Bytes of one event of a stream; more means the server is not what it claims to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server answers. `token` is its key, empty when it wants none."""
+
+    url: str
+    token: str = ""
+
+
+class Transport:
+    """Calls to one server, whose address is asked for again when nothing answers there."""
+
+    def __init__(
+        self,
+        find: Callable[[], Endpoint],
+        *,
+        attempts: int = 5,
+        read_s: float = 600.0,
+        hint: str = "",
+    ) -> None:
+        """`read_s` is the longest silence within an answer; a long prompt is silent while it is read."""
+        self._find = find
+        self._endpoint = find()
+        self._attempts = attempts
+        self._hint = hint
+        self._client = httpx2.Client(
+            timeout=httpx2.Timeout(10.0, read=read_s),
+            limits=httpx2.Limits(max_keepalive_connections=0),
+            trust_env=not _is_loopback(self._endpoint.url),
+        )
+
+    @property
+    def url(self) -> str:
+        return self._endpoint.url
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get(self, path: str, *, attempts: int = 0) -> Any:
+        return self._call("GET", path, None, attempts)
+
+    def post(self, path: str, body: Json, *, attempts: int = 0) -> Any:
+        return self._call("POST", path, body, attempts)
+
+    def events(self, path: str, body: Json) -> Iterator[Json]:
+        """Events of one streamed answer. Closing the iterator closes the connection, which cancels."""
+        with self._open(path, body) as response:
+            try:
+                yield from _parse_events(response)
+            except httpx2.TransportError as error:
+                raise StreamBroken(
+                    f"the answer of {self.url} broke off: {_why(error)}", self._hint
+                ) from error
+
+    def _call(self, method: str, path: str, body: Json | None, attempts: int) -> Any:
+        for attempt in policy(attempts or self._attempts):
+            with attempt:
+                with self._send(method, path, body) as response:
+                    try:
+                        content = response.read()
+                    except httpx2.TransportError as error:
+                        raise Unreachable(
+                            f"the answer of {self.url}{path} broke off: {_why(error)}", self._hint
+                        ) from error
+                return _decode(content, f"{self.url}{path}")
+        raise AssertionError("the policy raises its last error")
+
+    @contextmanager
+    def _open(self, path: str, body: Json) -> Iterator[httpx2.Response]:
+        for attempt in policy(self._attempts):
+            with attempt:
+                sent = self._send("POST", path, body)
+                response = sent.__enter__()
+        try:
+            yield response
+        finally:
+            sent.__exit__(None, None, None)
+
+    @contextmanager
+    def _send(self, method: str, path: str, body: Json | None) -> Iterator[httpx2.Response]:
+        """One request up to the headers of a good answer; every other answer is raised."""
+        try:
+            response = self._client.send(self._request(method, path, body), stream=True)
+        except httpx2.TransportError as error:
+            lost = Unreachable(f"no answer from {self.url}: {_why(error)}", self._hint)
+            self._endpoint = self._find()
+            raise lost from error
+        try:
+            if response.status_code != 200:
+                raise self._refusal(response, path)
+            yield response
+        finally:
+            response.close()
+
+    def _request(self, method: str, path: str, body: Json | None) -> httpx2.Request:
+        headers = {"Authorization": f"Bearer {self._endpoint.token}"} if self._endpoint.token else {}
+        return self._client.build_request(method, self._endpoint.url + path, json=body, headers=headers)
+
+    def _refusal(self, response: httpx2.Response, path: str) -> ModelError:
+        """The error that an answer other than 200 stands for."""
+        status = response.status_code
+        try:
+            text = _detail(response.read())
+        except httpx2.TransportError as error:
+            text = _why(error)
+        said = f"{self.url}{path} answered {status}: {text}"
+        if status in (401, 403):
+            return RequestRefused(said, "set the key of the server: ADI_MODEL__API_KEY")
+        if status in (404, 405, 501):
+            return Unsupported(f"{path} ({status}: {text})")
+        if status == 429 or status >= 500:
+            return Overloaded(said, self._hint, _retry_after(response))
+        return RequestRefused(said)
+
+
+def _is_loopback(url: str) -> bool:
+    return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _retry_after(response: httpx2.Response) -> float:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.replace(".", "", 1).isdigit() else 0.0
+
+
+def _decode(content: bytes, where: str) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise ServerFailed(f"{where} did not answer with JSON: {content[:80]!r}") from error
+
+
+def _detail(content: bytes) -> str:
+    """The message inside an error body, whichever of the usual shapes it has."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return content.decode("utf-8", "replace")[:300].strip()
+    found = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(found, dict):
+        found = found.get("message") or found.get("detail") or found
+    return str(found)[:600]
+
+
+def _parse_events(response: httpx2.Response) -> Iterator[Json]:
+    """The JSON objects of a server-sent event stream; comments (keep-alive) are skipped."""
+    for line in response.iter_lines():
+        if len(line) > MAX_EVENT:
+            raise StreamBroken(f"an event of {len(line)} bytes is no answer of a model")
+        field, _, data = line.partition(":")
+        data = data.strip()
+        if field not in ("data", "error") or not data or data == "[DONE]":
+            continue
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            raise StreamBroken(f"the stream holds something that is no event: {data[:80]!r}") from error
+        if field == "error" or "error" in event:
+            raise ServerFailed(f"the server gave up: {_detail(data.encode())}")
+        yield event

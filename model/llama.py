@@ -1,0 +1,184 @@
+"""The model server: llama.cpp's HTTP server inside a process of its own, on loopback, behind a token.
+
+Run as `python -P -m model.llama` by model/server.py, or in the foreground by `adi serve`. It leaves by
+itself: after an idle time, on SIGTERM, or when its state file no longer names it.
+"""
+
+import argparse
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx2
+import psutil
+
+from model.errors import ModelError, ServerFailed
+from model.state import ServerState, read_state, write_state
+
+SLOTS = 4
+"""Requests that run at once; also the most answers from one prefill."""
+HOST_CACHE_MIB = 512
+"""Memory for prefixes pushed out of the slots; llama.cpp's default of 8 GiB is a whole small machine."""
+POLL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServeChoice:
+    """What to serve and how. `threads` 0 means the physical cores, `port` 0 any free one."""
+
+    model: Path
+    name: str
+    sha256: str = ""
+    n_ctx: int = 8192
+    threads: int = 0
+    port: int = 0
+    idle_s: float = 900.0
+    """Seconds without work after which the server leaves; 0 means never."""
+
+
+def physical_cores() -> int:
+    """Cores that this process may use; decoding is bound by memory, so hyper-threads only disturb."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def host(choice: ServeChoice, state_dir: Path) -> str:
+    """Serves until told to leave; returns why it left. Raises ServerFailed when it cannot start."""
+    check_file(choice.model)
+    leave = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        leave.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        token = secrets.token_urlsafe(32)
+        server = _start(choice, token)
+        state = ServerState(
+            pid=os.getpid(),
+            created=psutil.Process().create_time(),
+            url=str(server.listening_address),
+            token=token,
+            name=choice.name,
+            model=str(choice.model.resolve()),
+            sha256=choice.sha256,
+            n_ctx=choice.n_ctx,
+            threads=choice.threads or physical_cores(),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_state(state_dir, state)
+        try:
+            return _watch(state, state_dir, choice.idle_s, leave)
+        finally:
+            if read_state(state_dir) == state:
+                write_state(state_dir, None)
+            del server
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_file(path: Path) -> None:
+    """Refuses what is no GGUF file before a C++ library reads it."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ServerFailed(f"cannot read the model {path}: {error.strerror}", "adi model list") from error
+    if magic != b"GGUF":
+        raise ServerFailed(f"{path} is not a GGUF file", "adi model verify")
+
+
+def _start(choice: ServeChoice, token: str) -> Any:
+    """The running server; it has loaded the model when this returns."""
+    import xllamacpp
+
+    threads = choice.threads or physical_cores()
+    params = xllamacpp.CommonParams()
+    params.model.path = str(choice.model)
+    params.model_alias = {choice.name}
+    params.n_ctx = choice.n_ctx
+    params.n_parallel = SLOTS
+    params.kv_unified = True  # one long prompt may use the whole window
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    params.hostnames = ["127.0.0.1"]
+    params.port = choice.port
+    params.api_keys = [token]
+    params.cache_ram_mib = HOST_CACHE_MIB
+    params.cors_origins = ""
+    params.ui = False
+    params.endpoint_metrics = True
+    params.endpoint_slots = True
+    params.sse_ping_interval = 10
+    try:
+        return xllamacpp.Server(params)
+    except (RuntimeError, ValueError) as error:
+        raise ServerFailed(f"llama.cpp cannot serve {choice.model}: {error}", "adi model verify") from error
+
+
+def _watch(state: ServerState, state_dir: Path, idle_s: float, leave: threading.Event) -> str:
+    """Waits for a reason to leave, and says which it was."""
+    last_work, seen = time.monotonic(), ""
+    with httpx2.Client(
+        headers={"Authorization": f"Bearer {state.token}"}, timeout=30.0, trust_env=False
+    ) as client:
+        while not leave.wait(min(POLL_S, idle_s / 4) if idle_s else POLL_S):
+            if read_state(state_dir) != state:
+                return "another server took over"
+            done, busy = work(client, state.url)
+            if busy or done != seen:
+                last_work, seen = time.monotonic(), done
+            if idle_s and time.monotonic() - last_work > idle_s:
+                return f"idle for {idle_s:.0f} s"
+    return "asked to stop"
+
+
+def work(client: httpx2.Client, url: str) -> tuple[str, bool]:
+    """(all work done so far, whether something runs now). A server that cannot answer is busy."""
+    try:
+        text = client.get(f"{url}/metrics").text
+    except httpx2.TransportError:
+        return "", True
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    counted = [line for line in lines if "tokens_total" in line.split(" ")[0]]
+    running = [
+        line
+        for line in lines
+        if line.startswith(("llamacpp:requests_processing", "llamacpp:requests_deferred"))
+    ]
+    return "\n".join(counted), any(float(line.rsplit(" ", 1)[1]) > 0 for line in running)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry of the detached process; what it prints goes to the server's log."""
+    parser = argparse.ArgumentParser(prog="adi serve")
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--sha256", default="")
+    parser.add_argument("--n-ctx", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--idle", dest="idle_s", type=float, required=True)
+    given = vars(parser.parse_args(argv))
+    state_dir = given.pop("state_dir")
+    try:
+        reason = host(replace(ServeChoice(Path(), ""), **given), state_dir)
+    except ModelError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        return 6
+    sys.stderr.write(f"left: {reason}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Finding, starting and stopping the one model server of a data directory."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx2
+import psutil
+
+from model.errors import ServerFailed
+from model.llama import ServeChoice, check_file, work
+from model.state import ServerState, read_state, write_state
+
+Progress = Callable[[str], None]
+START_S = 180.0
+"""Longest wait for a start; loading from a cold disk is what takes time."""
+LOG = "server.log"
+HINT = "adi serve --status"
+
+
+def ensure(choice: ServeChoice, folder: Path, progress: Progress = lambda _: None) -> ServerState:
+    """A server that serves `choice`: the running one, or a new one. Raises ServerFailed.
+
+    A server of another model is replaced, but never while it works for somebody.
+    """
+    running = find(folder)
+    if running and fits(running, choice):
+        return running
+    with starting(folder, progress):
+        running = find(folder)
+        if running and fits(running, choice):
+            return running
+        if running:
+            _wait_until_free(running, progress)
+            progress(f"replacing the server of {running.name}")
+            stop(folder)
+        check_file(choice.model)
+        return _launch(choice, folder, progress)
+
+
+def fits(state: ServerState, choice: ServeChoice) -> bool:
+    """Whether a running server can stand for the one asked for."""
+    same = state.sha256 == choice.sha256 and state.model == str(choice.model.resolve())
+    return same and state.n_ctx >= choice.n_ctx
+
+
+def find(folder: Path) -> ServerState | None:
+    """The running server that answers, or None. A dead server's state is removed."""
+    state = read_state(folder)
+    if state is None:
+        return None
+    if not state.alive():
+        if read_state(folder) == state:
+            write_state(folder, None)
+        return None
+    return state if answers(state) else None
+
+
+def answers(state: ServerState, timeout_s: float = 10.0) -> bool:
+    """Whether the server serves its own token's owner now."""
+    try:
+        with _client(state, timeout_s) as client:
+            return client.get(f"{state.url}/v1/models").status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def stop(folder: Path, timeout_s: float = 10.0) -> ServerState | None:
+    """Ends the server and waits until it is gone; returns the one that ran."""
+    state = read_state(folder)
+    if state is None:
+        return None
+    if state.alive():
+        process = psutil.Process(state.pid)
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+            try:
+                process.wait(timeout_s)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(timeout_s)
+    if read_state(folder) == state:
+        write_state(folder, None)
+    return state
+
+
+@contextmanager
+def starting(folder: Path, progress: Progress = lambda _: None) -> Iterator[None]:
+    """One starter at a time, over all processes of this machine."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "lock").open("w") as lock:
+        deadline = time.monotonic() + START_S
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServerFailed("another start of the model server does not end", HINT) from None
+            if not told:
+                progress("another process is starting the model server")
+                told = True
+            time.sleep(0.1)
+        yield
+
+
+def _launch(choice: ServeChoice, folder: Path, progress: Progress) -> ServerState:
+    """Starts the detached process and waits until it answers."""
+    progress(f"loading {choice.name}")
+    log = folder / LOG
+    process = _spawn(choice, folder, log)
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerFailed(f"the model server did not start: {_last_words(log)}", f"less {log}")
+        state = read_state(folder)
+        if state and state.pid == process.pid and answers(state):
+            return state
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    raise ServerFailed(f"the model server was not ready after {START_S:.0f} s", f"less {log}")
+
+
+def _spawn(choice: ServeChoice, folder: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """A process of its own session, so that Ctrl-C at the agent's terminal does not reach it."""
+    argv = [sys.executable, "-P", "-m", "model.llama", "--state-dir", str(folder)]
+    argv += ["--model", str(choice.model.resolve()), "--name", choice.name, "--sha256", choice.sha256]
+    argv += ["--n-ctx", str(choice.n_ctx), "--threads", str(choice.threads)]
+    argv += ["--port", str(choice.port), "--idle", str(choice.idle_s)]
+    with suppress(FileNotFoundError):
+        log.replace(log.with_suffix(".old.log"))
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            cwd=folder,
+            start_new_session=True,
+        )
+    finally:
+        os.close(handle)
+
+
+def _wait_until_free(state: ServerState, progress: Progress, wait_s: float = 120.0) -> None:
+    deadline = time.monotonic() + wait_s
+    with _client(state, 10.0) as client:
+        while work(client, state.url)[1]:
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"the server is busy with {state.name}", "adi serve --stop")
+            progress(f"waiting for the server of {state.name}")
+            time.sleep(1.0)
+
+
+def _client(state: ServerState, timeout_s: float) -> httpx2.Client:
+    headers = {"Authorization": f"Bearer {state.token}"}
+    return httpx2.Client(headers=headers, timeout=timeout_s, trust_env=False)
+
+
+def _last_words(log: Path) -> str:
+    """The lines of a log that say why, in one line."""
+    lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
+    errors = [line for line in lines if "error" in line.lower()] or lines
+    return " / ".join(line.strip() for line in errors[-3:])[:600] or "it left no message"

@@ -1,0 +1,66 @@
+"""The state file of the model server: who serves what, where, and with which token."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+FILE = "server.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """One running server, as it described itself when it was ready."""
+
+    pid: int
+    created: float
+    """Start of the process, seconds since the epoch: tells it from a later one with the same pid."""
+    url: str
+    token: str
+    name: str
+    model: str
+    """Path of the weights."""
+    sha256: str
+    n_ctx: int
+    threads: int
+    started: str
+    """UTC, ISO 8601."""
+
+    def alive(self) -> bool:
+        """True while this very process lives."""
+        try:
+            process = psutil.Process(self.pid)
+            return (
+                abs(process.create_time() - self.created) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.Error:
+            return False
+
+
+def read_state(folder: Path) -> ServerState | None:
+    """None when there is no state, or what is there is no state of ours."""
+    try:
+        return ServerState(**json.loads((folder / FILE).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_state(folder: Path, state: ServerState | None) -> None:
+    """Replaces the state in one step, readable by its owner only; None removes it."""
+    path = folder / FILE
+    if state is None:
+        path.unlink(missing_ok=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_suffix(f".{os.getpid()}")
+    with suppress(FileNotFoundError):
+        new.unlink()
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(asdict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
