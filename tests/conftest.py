@@ -1,0 +1,125 @@
+"""What all tests share: an ADI_HOME of their own, small git repositories, and the layers that may be missing.
+
+A test marked `container`, `engine` or `weights` is skipped, with the reason, where its layer is missing.
+Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated: then a skip is a failure.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Generator, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from agent.settings import directories
+from model.catalogue import load as load_catalogue
+from model.connect import DEFAULT
+from model.errors import ModelMissing
+from model.store import Store as ModelStore
+
+USER_MODELS = directories().models
+"""Where the person who runs the tests keeps the weights, read before ADI_HOME is moved."""
+REQUIRED = frozenset(filter(None, os.environ.get("ADI_REQUIRE_LAYERS", "").split(",")))
+
+RepoFactory = Callable[[Mapping[str, str | bytes]], Path]
+
+
+@cache
+def missing_container() -> str:
+    """Why the container layer cannot run; empty when it can."""
+    from sandbox.docker import connect
+    from sandbox.errors import SandboxError
+
+    try:
+        connect().close()
+    except SandboxError as error:
+        return f"no Docker engine: {error} (try: adi doctor --fix)"
+    return ""
+
+
+@cache
+def missing_engine() -> str:
+    """Why no model server can be started; empty when one can."""
+    absent = [name for name in ("xllamacpp", "gguf") if find_spec(name) is None]
+    return f"not installed: {', '.join(absent)}" if absent else ""
+
+
+@cache
+def missing_weights() -> str:
+    """Why no real model can answer; empty when the default model is on this disk."""
+    try:
+        ModelStore(USER_MODELS, load_catalogue()).find(DEFAULT)
+    except ModelMissing as error:
+        return f"{error} (try: adi model pull)"
+    return missing_engine()
+
+
+LAYERS = {"container": missing_container, "engine": missing_engine, "weights": missing_weights}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for layer, missing in LAYERS.items():
+        if item.get_closest_marker(layer) and (reason := missing()):
+            pytest.skip(f"layer {layer}: {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    layers = sorted(layer for layer in REQUIRED if item.get_closest_marker(layer))
+    if report.skipped and layers:
+        report.outcome = "failed"
+        report.longrepr = f"{', '.join(layers)} must run here (ADI_REQUIRE_LAYERS): {report.longrepr}"
+    return report
+
+
+@pytest.fixture(autouse=True)
+def adi_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty ADI_HOME for each test, and a git that knows nothing of the user."""
+    home = tmp_path_factory.mktemp("adi-home")
+    for name in [name for name in os.environ if name.startswith(("ADI_", "GIT_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ADI_HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada Tester")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.org")
+        monkeypatch.setenv(f"GIT_{role}_DATE", "2026-01-02T03:04:05Z")
+    return home
+
+
+@pytest.fixture
+def weights(adi_home: Path) -> Path:
+    """The file of the default model, also seen by an `adi` that runs with the test's ADI_HOME."""
+    (adi_home / "models").symlink_to(USER_MODELS, target_is_directory=True)
+    return ModelStore(adi_home / "models", load_catalogue()).find(DEFAULT).path
+
+
+@pytest.fixture
+def make_repo(tmp_path: Path) -> RepoFactory:
+    """Makes a git repository with one commit: `make_repo({"a.py": "x = 1\\n"})` gives its root."""
+
+    def make(files: Mapping[str, str | bytes], name: str = "repo") -> Path:
+        root = tmp_path / name
+        for path, content in files.items():
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.encode() if isinstance(content, str) else content)
+        root.mkdir(exist_ok=True)
+        git(root, "init", "--quiet", "--initial-branch=main")
+        git(root, "add", "--all")
+        git(root, "commit", "--quiet", "--allow-empty", "--message=first")
+        return root
+
+    return make
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Run git in a test's own repository; its standard output without the final newline."""
+    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.removesuffix("\n")
