@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model.catalogue import load
+from model.catalogue import Catalogue, load
 from model.client import LlamaModel
+from model.errors import ModelError
 from model.http import Endpoint, Transport
 from model.llama import ServeChoice
+from model.openai import UrlModel
+from model.probe import HINT, probe
 from model.protocol import Model
 from model.server import ensure
 from model.store import Store
@@ -24,7 +27,8 @@ class ModelChoice:
     """ADI's data directory: models/ and server/ lie in it."""
     engine: Literal["llama", "url"] = "llama"
     name: str = DEFAULT
-    """Catalogue name or path of a GGUF file; with engine `url` the served id, empty for the only one."""
+    """Catalogue name or path of a GGUF file. With engine `url` the served id; the default or empty
+    means the only one that is served."""
     url: str = ""
     api_key: str = ""
     threads: int = 0
@@ -56,9 +60,8 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
     """
     catalogue = load(choice.user_catalogue)
     if choice.engine == "url":
-        from model.openai import connect_url
-
-        return connect_url(choice.url, choice.api_key, choice.name, catalogue)
+        served = "" if choice.name == DEFAULT else choice.name
+        return connect_url(choice.url, choice.api_key, served, catalogue)
     serve = choice.serve()
 
     def find() -> Endpoint:
@@ -68,3 +71,20 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
     family = catalogue.models[serve.name].family if serve.name in catalogue.models else ""
     fim = catalogue.fim(family or catalogue.family_of(serve.name))
     return LlamaModel(Transport(find, attempts=3, hint="adi serve --status"), name=serve.name, fim=fim)
+
+
+def connect_url(url: str, api_key: str, name: str, catalogue: Catalogue, *, attempts: int = 5) -> Model:
+    """The model behind a URL, with or without `/v1` at its end. Raises Unreachable or UnknownModel."""
+    if not url.startswith(("http://", "https://")):
+        raise ModelError(f"{url!r} is no address of a model server", "set model.url to http://HOST:PORT")
+    base = url.rstrip("/").removesuffix("/v1")
+    transport = Transport(lambda: Endpoint(base, api_key), attempts=attempts, hint=HINT)
+    try:
+        found = probe(transport, name)
+        fim = catalogue.fim(catalogue.family_of(found.model))
+        if found.server == "llama.cpp":
+            return LlamaModel(transport, name=found.model, fim=fim)
+        return UrlModel(transport, found, fim)
+    except BaseException:
+        transport.close()
+        raise

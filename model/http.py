@@ -5,7 +5,7 @@ restarted is never met through an old socket.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +72,7 @@ class Transport:
     def post(self, path: str, body: Json, *, attempts: int = 0) -> Any:
         return self._call("POST", path, body, attempts)
 
-    def events(self, path: str, body: Json) -> Iterator[Json]:
+    def events(self, path: str, body: Json) -> Generator[Json, None, None]:
         """Events of one streamed answer. Closing the iterator closes the connection, which cancels."""
         with self._open(path, body) as response:
             try:

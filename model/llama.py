@@ -148,14 +148,10 @@ def work(client: httpx2.Client, url: str) -> tuple[str, bool]:
         text = client.get(f"{url}/metrics").text
     except httpx2.TransportError:
         return "", True
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    counted = [line for line in lines if "tokens_total" in line.split(" ")[0]]
-    running = [
-        line
-        for line in lines
-        if line.startswith(("llamacpp:requests_processing", "llamacpp:requests_deferred"))
-    ]
-    return "\n".join(counted), any(float(line.rsplit(" ", 1)[1]) > 0 for line in running)
+    numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in ("#", ""))
+    done = [f"{key} {value}" for key, value in sorted(numbers.items()) if key.endswith("_total")]
+    running = ("llamacpp:requests_processing", "llamacpp:requests_deferred")
+    return "\n".join(done), any(float(numbers.get(key, 0)) > 0 for key in running)
 
 
 def main(argv: list[str] | None = None) -> int:

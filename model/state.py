@@ -33,9 +33,8 @@ class ServerState:
         """True while this very process lives."""
         try:
             process = psutil.Process(self.pid)
-            return (
-                abs(process.create_time() - self.created) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
-            )
+            same = abs(float(process.create_time()) - self.created) < 2.0
+            return same and bool(process.status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:
             return False
 
