@@ -1,0 +1,173 @@
+"""Which checks a repository has, told from its files; nothing of it is run or imported."""
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from configparser import ConfigParser, Error
+from pathlib import PurePosixPath
+from typing import Literal, Protocol
+
+from memory.records import Check
+
+Profile = Literal["python", "node", "go", "rust"]
+Kind = Literal["pytest", "unittest", "npm", "go", "cargo", "make", "command"]
+
+
+class Files(Protocol):
+    """What detection needs of a work copy."""
+
+    def paths(self) -> list[str]: ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def exists(self, path: str) -> bool: ...
+
+
+_PLACEHOLDER = "no test specified"
+_TEST_FILES = 200
+_TEST_NAME = r"test_\w*\.py|\w*_test\.py"
+_PROFILES: dict[Kind, Profile] = {
+    "pytest": "python",
+    "unittest": "python",
+    "npm": "node",
+    "go": "go",
+    "cargo": "rust",
+}
+_MANIFESTS: dict[str, Profile] = {"package.json": "node", "go.mod": "go", "Cargo.toml": "rust"}
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    (r"\b(?:py\.test|pytest)\b", "pytest"),
+    (r"\bunittest\b", "unittest"),
+    (r"\bgo test\b", "go"),
+    (r"\bcargo (?:\S+ )?(?:test|t)\b", "cargo"),
+    (r"\b(?:npm|yarn|pnpm|npx)\b|\bnode --test\b", "npm"),
+    (r"^make\b", "make"),
+)
+
+
+def detect(files: Files) -> tuple[Check, ...]:
+    """The repository's checks, most specific first; empty when there are none.
+
+    `make test` is offered only where no test runner is recognised: it would run the same tests again.
+    """
+    paths = files.paths()
+    found = [_python(files, paths), _npm(files, paths), _go(paths), _cargo(paths)]
+    checks = tuple(check for check in found if check)
+    return checks or _make(files, paths)
+
+
+def check_of(command: str, name: str = "") -> Check:
+    """A check from a command that the user gave; its kind is guessed from its words."""
+    kind = next((kind for pattern, kind in _KINDS if re.search(pattern, command)), "command")
+    return Check(name=name or command.strip()[:60], command=command.strip(), kind=kind)
+
+
+def checks_of(commands: Sequence[str]) -> tuple[Check, ...]:
+    """Checks from several commands, with unique names."""
+    checks: list[Check] = []
+    for command in commands:
+        check = check_of(command)
+        taken = sum(other.name == check.name for other in checks)
+        checks.append(check.model_copy(update={"name": f"{check.name} ({taken + 1})"}) if taken else check)
+    return tuple(checks)
+
+
+def image_profile(checks: Sequence[Check], paths: Sequence[str] = ()) -> Profile:
+    """The sandbox image that can run these checks; the files decide for plain commands."""
+    kinds = {check.kind for check in checks}
+    for kind, profile in _PROFILES.items():
+        if kind in kinds:
+            return profile
+    if any(path.endswith(".py") for path in paths):
+        return "python"
+    return next((profile for name, profile in _MANIFESTS.items() if name in paths), "python")
+
+
+def text_of(files: Files, path: str) -> str:
+    """A file as text, empty when it is absent."""
+    return files.read(path).decode("utf-8", "replace") if files.exists(path) else ""
+
+
+def _python(files: Files, paths: Sequence[str]) -> Check | None:
+    names = [PurePosixPath(path).name for path in paths]
+    pytest = Check(name="pytest", command="python3 -m pytest -q", kind="pytest")
+    if configured(files) or "conftest.py" in names:
+        return pytest
+    tests = [path for path, name in zip(paths, names, strict=True) if re.fullmatch(_TEST_NAME, name)]
+    texts = [text_of(files, path) for path in tests[:_TEST_FILES]]
+    if not texts:
+        return None
+    cases = any(re.search(r"^\s*(?:import|from) unittest\b", text, re.M) for text in texts)
+    plain = any(
+        re.search(r"^(?:async )?def test_|^\s*(?:import|from) pytest\b", text, re.M) for text in texts
+    )
+    if plain or not cases:
+        return pytest
+    return Check(name="unittest", command=_unittest(tests, paths), kind="unittest")
+
+
+def _unittest(tests: Sequence[str], paths: Sequence[str]) -> str:
+    """The discovery that finds these files; a folder without `__init__.py` must be named."""
+    base = "python3 -m unittest discover"
+    if not any(PurePosixPath(path).name.startswith("test") for path in tests):
+        base += " -p '*_test.py'"
+    folders = {path.split("/")[0] for path in tests if "/" in path}
+    if len(folders) != 1 or any("/" not in path for path in tests):
+        return base
+    folder = folders.pop()
+    package = f"{folder}/__init__.py" in paths
+    return base if package else f"{base} -s {folder}" if re.fullmatch(r"[\w.-]+", folder) else base
+
+
+def configured(files: Files) -> bool:
+    """Whether the repository carries pytest configuration."""
+    if files.exists("pytest.ini") or files.exists(".pytest.ini"):
+        return True
+    try:
+        tools = tomllib.loads(text_of(files, "pyproject.toml")).get("tool", {})
+    except tomllib.TOMLDecodeError:
+        tools = {}
+    if isinstance(tools, dict) and "pytest" in tools:
+        return True
+    carriers = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
+    return any(section in sections(text_of(files, path)) for path, section in carriers.items())
+
+
+def sections(text: str) -> dict[str, dict[str, str]]:
+    """Sections of an ini file; empty when it is no ini file."""
+    parser = ConfigParser(interpolation=None, strict=False, allow_no_value=True)
+    try:
+        parser.read_string(text)
+    except Error:
+        return {}
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+def _npm(files: Files, paths: Sequence[str]) -> Check | None:
+    if "package.json" not in paths:
+        return None
+    try:
+        scripts = json.loads(text_of(files, "package.json")).get("scripts", {})
+        script = scripts.get("test", "")
+    except (json.JSONDecodeError, AttributeError):
+        return None
+    if not isinstance(script, str) or not script.strip() or _PLACEHOLDER in script:
+        return None
+    return Check(name="npm test", command="npm test", kind="npm")
+
+
+def _go(paths: Sequence[str]) -> Check | None:
+    if "go.mod" not in paths or not any(path.endswith("_test.go") for path in paths):
+        return None
+    return Check(name="go test", command="go test ./...", kind="go")
+
+
+def _cargo(paths: Sequence[str]) -> Check | None:
+    return Check(name="cargo test", command="cargo test", kind="cargo") if "Cargo.toml" in paths else None
+
+
+def _make(files: Files, paths: Sequence[str]) -> tuple[Check, ...]:
+    for name in ("GNUmakefile", "makefile", "Makefile"):
+        if name in paths and re.search(r"^test[ \t]*:(?!=)", text_of(files, name), re.M):
+            return (Check(name="make test", command="make test", kind="make"),)
+    return ()
