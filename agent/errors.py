@@ -56,14 +56,24 @@ class Terminated(KeyboardInterrupt):
 
 
 EXIT_CODES: Final[dict[str, int]] = {
-    "sandbox.errors.NotARepository": USAGE,
-    "sandbox.errors.RepositoryState": USAGE,
+    "memory.errors.Ambiguous": USAGE,
+    "memory.errors.NotFound": USAGE,
+    "memory.errors.RepoBusy": NEEDS_PERSON,
+    "memory.errors.SchemaTooNew": ENVIRONMENT,
+    "memory.errors.StoreFull": ENVIRONMENT,
+    "memory.errors.StoreReadOnly": ENVIRONMENT,
+    "memory.errors.StoreUnavailable": ENVIRONMENT,
+    "model.errors.ModelError": ENVIRONMENT,
+    "model.errors.PromptTooLong": USAGE,
+    "model.errors.RequestRefused": UNEXPECTED,
+    "model.errors.UnknownModel": USAGE,
     "sandbox.errors.Conflict": NEEDS_PERSON,
+    "sandbox.errors.DiskFull": ENVIRONMENT,
     "sandbox.errors.DockerMissing": ENVIRONMENT,
     "sandbox.errors.ImageMissing": ENVIRONMENT,
+    "sandbox.errors.NotARepository": USAGE,
+    "sandbox.errors.RepositoryState": USAGE,
     "sandbox.errors.SandboxLost": ENVIRONMENT,
-    "sandbox.errors.DiskFull": ENVIRONMENT,
-    "model.errors.ModelError": ENVIRONMENT,
 }
 """Exit code of errors that other parts raise, by qualified class name; the nearest base decides."""
 
@@ -106,7 +116,7 @@ def render(exception: BaseException, log: Path | None = None) -> list[str]:
     `log` is where the traceback of an unexpected error was saved.
     """
     if isinstance(exception, KeyboardInterrupt):
-        return [f"{str(exception) or 'interrupted'}: stopped, nothing was applied after this point"]
+        return [f"interrupted by {str(exception) or 'Ctrl-C'}"]
     lines = [f"error: {sentence(exception)}"]
     lines += [f"caused by: {sentence(cause)}" for cause in causes(exception)]
     hint = getattr(exception, "hint", "")

@@ -121,6 +121,11 @@ class Directories:
         return self.config / "config.toml"
 
     @property
+    def catalogue_file(self) -> Path:
+        """Models that the user added to the catalogue."""
+        return self.config / "models.toml"
+
+    @property
     def database(self) -> Path:
         return self.data / "adi.db"
 

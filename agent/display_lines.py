@@ -1,0 +1,263 @@
+"""Events as lines of text, without any state: what the terminal, a log and a replay have in common.
+
+Everything that came from a model, a repository or a tool passes `inert`; rich markup is never read.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from agent.inert import inert_line
+from memory.records import (
+    Action,
+    Applied,
+    CheckRan,
+    CheckResult,
+    Evaluation,
+    Malformed,
+    Noted,
+    Observation,
+    Payload,
+    Plan,
+    RunEnded,
+    RunStarted,
+    Status,
+    Stop,
+    UserActed,
+    Verdict,
+)
+
+DONE: Final = {
+    "read": "Read",
+    "search": "Searched",
+    "edit": "Edited",
+    "write": "Wrote",
+    "run": "Ran",
+    "submit": "Submitted",
+}
+DOING: Final = {
+    "read": "Reading",
+    "search": "Searching",
+    "edit": "Editing",
+    "write": "Writing",
+    "run": "Running",
+    "submit": "Submitting",
+}
+OBJECTS: Final = ("path", "command", "pattern", "query", "check")
+FAILURES_SHOWN: Final = 5
+
+ENDS: Final[dict[Stop, tuple[str, str]]] = {
+    Stop.ACCEPTED: ("green", "Done: the checks pass and the change is in your files."),
+    Stop.REJECTED: ("yellow", "Rejected; your files are untouched."),
+    Stop.PENDING: ("yellow", "The result waits for a decision; your files are untouched."),
+    Stop.FAILED: ("red", "Not solved: the checks do not pass; your files are untouched."),
+    Stop.NOTHING_TO_DO: ("yellow", "No change was made or needed."),
+    Stop.STUCK: ("red", "Stopped: the model repeated itself or wrote no valid action."),
+    Stop.BUDGET: ("red", "Stopped: the budget is spent; your files are untouched."),
+    Stop.CONFLICT: ("red", "Your files changed meanwhile; nothing was overwritten, the patch is kept."),
+    Stop.ENVIRONMENT: ("red", "Stopped: something outside ADI went missing."),
+    Stop.INTERRUPTED: ("yellow", "Interrupted; your files are untouched."),
+    Stop.ERROR: ("red", "Stopped by an unexpected error."),
+}
+ACTED: Final = {
+    "accept": "You accepted the change",
+    "auto-accept": "Accepted without asking (--yes)",
+    "reject": "You rejected the change",
+    "edit-plan": "You edited the plan",
+    "edit-diff": "You edited the diff; it is checked again",
+    "view-diff": "You looked at the whole diff",
+    "undo": "Undo",
+    "interrupt": "Interrupted",
+    "defer": "Left for `adi review`",
+}
+
+
+def seconds(value: float) -> str:
+    """0.12 s, 7.5 s, 3m12s."""
+    if value < 60:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    whole = round(value)
+    return f"{whole // 60}m{whole % 60:02}s"
+
+
+def count(value: int, noun: str) -> str:
+    """1 token, 1,200 tokens."""
+    return f"{value:,} {noun}" + ("" if value == 1 else "s")
+
+
+def object_of(action: Action) -> str:
+    """What the action is about: a path, a command or a pattern."""
+    for key in OBJECTS:
+        if value := action.arguments.get(key):
+            return inert_line(str(value))
+    return ""
+
+
+def action_line(action: Action | None, observation: Observation) -> Text:
+    """One collapsed line: verb, object, result, seconds."""
+    ok = observation.status is Status.OK
+    tool = action.tool if action else ""
+    thing = object_of(action) if action else ""
+    summary = inert_line(observation.summary)
+    text = Text(("✓ " if ok else "✗ "), style="green" if ok else "red")
+    text.append(DONE.get(tool, inert_line(tool) or "Did"), style="bold")
+    if thing and thing not in summary:
+        text.append(f" {thing}")
+    if summary:
+        text.append(f" {summary}")
+    if not ok and observation.status is not Status.NONZERO:
+        text.append(f" {observation.status}", style="red")
+    if observation.truncated:
+        text.append(" (output cut)", style="dim")
+    return text.append(f"  {seconds(observation.duration_s)}", style="dim")
+
+
+def check_line(result: CheckResult, verb: str) -> Text:
+    """`✗ Ran pytest 3 passed, 1 failed  0.5 s`."""
+    text = Text("✓ " if result.passed else "✗ ", style="green" if result.passed else "red")
+    text.append(f"{verb} {inert_line(result.check)} ", style="bold").append(outcome(result))
+    return text.append(f"  {seconds(result.duration_s)}", style="dim")
+
+
+def outcome(result: CheckResult) -> str:
+    """Counts where the runner gave some, otherwise how the command ended."""
+    if result.tests_passed or result.tests_failed:
+        counts = f"{result.tests_passed} passed, {result.tests_failed} failed"
+        return counts if result.status in {Status.OK, Status.NONZERO} else f"{counts}, {result.status}"
+    if result.status is Status.NONZERO:
+        return f"exit {result.exit_code}"
+    return "passed" if result.passed else str(result.status)
+
+
+def failure_lines(result: CheckResult) -> Iterator[Text]:
+    """The first failing tests, one line each."""
+    for failure in result.failures[:FAILURES_SHOWN]:
+        what = ": ".join(filter(None, (inert_line(failure.error), inert_line(failure.message))))
+        yield Text(f"    {inert_line(failure.test)}").append(f"  {what}", style="dim")
+    if len(result.failures) > FAILURES_SHOWN:
+        yield Text(f"    … and {len(result.failures) - FAILURES_SHOWN} more", style="dim")
+
+
+def plan_lines(plan: Plan) -> Iterator[Text]:
+    """The plan as a checklist."""
+    authors = {"user": "edited by you", "rule": "ADI's own, the model gave none", "model": ""}
+    title = Text("Plan", style="bold")
+    details = [f"revision {plan.revision}"] if plan.revision > 1 else []
+    details += [authors[plan.author]] if authors[plan.author] else []
+    yield title.append(f" ({', '.join(details)})" if details else "", style="dim")
+    for number, step in enumerate(plan.steps, start=1):
+        line = Text(f"  [ ] {number}. {inert_line(step.goal)}")
+        if step.files:
+            line.append(f"  {', '.join(inert_line(path) for path in step.files)}", style="cyan")
+        yield line.append(f"  check: {inert_line(step.check)}", style="dim")
+
+
+def table_lines(results: tuple[CheckResult, ...]) -> Iterator[Text]:
+    """The test table of a verdict, with the failing tests below their check."""
+    width = max((cell_len(inert_line(r.check)) for r in results), default=0)
+    width = max(width, len("check"))
+    yield Text(f"  {'check':<{width}}  result  passed  failed     time", style="dim")
+    for result in results:
+        name = inert_line(result.check)
+        pad = " " * (width - cell_len(name))
+        line = Text(f"  {name}{pad}  ")
+        line.append("PASS  " if result.passed else "FAIL  ", style="green" if result.passed else "bold red")
+        line.append(f"  {result.tests_passed:>6}  {result.tests_failed:>6}  {seconds(result.duration_s):>7}")
+        if result.status not in {Status.OK, Status.NONZERO}:
+            line.append(f"  {result.status}", style="red")
+        yield line
+        yield from failure_lines(result)
+
+
+def verdict_lines(verdict: Verdict) -> Iterator[Text]:
+    """The test table on a clean copy, what a person must know, and the sentence."""
+    evaluation = verdict.evaluation
+    yield Text("Verdict", style="bold").append(" on a clean copy with the diff applied", style="dim")
+    yield from table_lines(evaluation.results)
+    yield from warning_lines(evaluation)
+    mark, style = ("✓", "bold green") if evaluation.accepted else ("✗", "bold red")
+    fallback = "all checks pass" if evaluation.accepted else "the checks do not pass"
+    yield Text(f"{mark} {inert_line(evaluation.detail) or fallback}", style=style)
+    for line in verdict.diffstat.splitlines():
+        yield Text(f"  {inert_line(line)}", style="dim")
+
+
+def warning_lines(evaluation: Evaluation) -> Iterator[Text]:
+    """Tests and protected files that the change touches."""
+    groups = (
+        ("changes existing tests (the verdict ran their original text)", evaluation.changed_tests),
+        ("deletes tests", evaluation.deleted_tests),
+        ("touches files that need your approval", evaluation.protected),
+    )
+    for what, paths in groups:
+        if paths:
+            names = ", ".join(inert_line(path) for path in paths)
+            yield Text(f"! The change {what}: {names}", style="yellow")
+
+
+def _started(payload: RunStarted) -> Iterator[Text]:
+    task = payload.task
+    yield Text("Task ", style="bold").append(inert_line(task.prompt))
+    parts = [inert_line(payload.model) or "model not named", inert_line(task.repo)]
+    parts += ["uncommitted changes included"] if task.dirty else []
+    parts += [f"sandbox {inert_line(task.image)}, network off"] if task.image else []
+    yield Text("  " + " · ".join(parts), style="dim")
+
+
+def _check(payload: CheckRan) -> Iterator[Text]:
+    if payload.purpose in {"candidate", "verdict"}:
+        return
+    yield check_line(payload.result, "Ran" if payload.purpose == "gather" else "Checked")
+    yield from failure_lines(payload.result)
+
+
+def _malformed(payload: Malformed) -> Iterator[Text]:
+    yield Text(f"! No valid action, nothing was run: {inert_line(payload.reason)}", style="yellow")
+
+
+def _acted(payload: UserActed) -> Iterator[Text]:
+    text = Text(f"• {ACTED[payload.action]}")
+    yield text.append(f": {inert_line(payload.detail)}" if payload.detail else "")
+
+
+def _applied(payload: Applied) -> Iterator[Text]:
+    names = ", ".join(inert_line(path) for path in payload.paths)
+    what = "Took back" if payload.undone else "Applied"
+    yield Text(f"✓ {what} {count(len(payload.paths), 'file')}: {names}", style="green")
+
+
+def _noted(payload: Noted) -> Iterator[Text]:
+    mark, style = {"info": ("•", ""), "warning": ("!", "yellow"), "error": ("✗", "red")}[payload.level]
+    yield Text(f"{mark} {inert_line(payload.text)}", style=style)
+    if payload.hint:
+        yield Text(f"  hint: {inert_line(payload.hint)}", style="dim")
+
+
+def end_line(payload: RunEnded) -> Text:
+    """How the run ended, in one sentence."""
+    style, sentence = ENDS[payload.stop]
+    text = Text(sentence, style=f"bold {style}")
+    if payload.detail:
+        text.append(f" {inert_line(payload.detail)}", style="")
+    return text
+
+
+LINES: Final[dict[str, Callable[[Any], Iterator[Text]]]] = {
+    "run-started": _started,
+    "check-ran": _check,
+    "plan-made": lambda payload: plan_lines(payload.plan),
+    "malformed": _malformed,
+    "verdict": verdict_lines,
+    "user-acted": _acted,
+    "applied": _applied,
+    "noted": _noted,
+    "run-ended": lambda payload: iter([end_line(payload)]),
+}
+
+
+def event_lines(payload: Payload) -> list[Text]:
+    """Lines of one event that stands for itself; empty for those that only move the live line."""
+    draw = LINES.get(payload.kind)
+    return list(draw(payload)) if draw else []
