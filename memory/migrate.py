@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from memory import errors
 from memory.engine import APPLICATION_ID
@@ -20,48 +20,55 @@ HEAD = 1
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def migrate(connection: sqlite3.Connection, engine: Engine, path: Path | None) -> None:
-    """Upgrade to HEAD if needed; an existing file is backed up beside itself first.
+def migrate(
+    connection: sqlite3.Connection,
+    engine: Engine,
+    path: Path | None,
+    *,
+    scripts: Path = SCRIPTS,
+    head: int = HEAD,
+) -> None:
+    """Upgrade to `head` if needed; an existing file is backed up beside itself first.
 
     A second process waits for the first and then finds nothing to do. Raises SchemaTooNew.
     """
-    if schema_version(connection) == HEAD:
+    if schema_version(connection, head) == head:
         return
     # Batch migrations drop and rename tables, which foreign keys would follow; it has no effect later,
     # inside the transaction.
     connection.execute("PRAGMA foreign_keys=OFF")
     try:
         with engine.begin() as transaction:
-            old = schema_version(connection)
-            if old == HEAD:
+            old = schema_version(connection, head)
+            if old == head:
                 return
             if old and path is not None:
                 _back_up(path, old)
-            _run_alembic(transaction)
+            _run_alembic(transaction, scripts)
             _check(connection)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={HEAD}")
+            connection.execute(f"PRAGMA user_version={head}")
     finally:
         connection.execute("PRAGMA foreign_keys=ON")
 
 
-def schema_version(connection: sqlite3.Connection) -> int:
+def schema_version(connection: sqlite3.Connection, head: int = HEAD) -> int:
     """The schema of the file, 0 for a new one. Raises SchemaTooNew."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > HEAD:
+    if version > head:
         raise errors.SchemaTooNew(
-            f"a newer ADI wrote the store (schema {version}, this one knows up to {HEAD}): upgrade ADI",
+            f"a newer ADI wrote the store (schema {version}, this one knows up to {head}): upgrade ADI",
             "adi --version",
         )
     return int(version)
 
 
-def _run_alembic(transaction: object) -> None:
+def _run_alembic(transaction: Connection, scripts: Path) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = transaction
     command.upgrade(config, "head")
 

@@ -84,7 +84,7 @@ class EventRow(Table, table=True):
     run_id: str = Field(primary_key=True, foreign_key="run.id")
     seq: int = Field(primary_key=True)
     at: str
-    kind: str = Field(index=True)
+    kind: str
     version: int
     """SCHEMA_VERSION of the records that wrote it."""
     payload: dict[str, Any] = Field(sa_type=JSON)

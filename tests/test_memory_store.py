@@ -237,12 +237,9 @@ def test_any_text_survives(text: str, path: str, arguments: dict[str, object]) -
         store.append(run_id, action)
         started, acted = store.events(run_id)
         found = store.runs(path)
-    assert started.payload.task.model_dump() == {
-        **task.model_dump(),
-        "prompt": as_stored(text),
-        "repo": as_stored(path),
-        "checks": (),
-    }
+    assert started.payload == RunStarted(
+        task=Task(id="t", prompt=str(as_stored(text)), repo=str(as_stored(path))), adi_version=""
+    )
     assert acted.payload.model_dump() == as_stored(action.model_dump())
     assert [(run.prompt, run.repo) for run in found] == [(as_stored(text), as_stored(path))]
 

@@ -43,7 +43,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_event_run_id_run"),
         sa.PrimaryKeyConstraint("run_id", "seq", name="pk_event"),
     )
-    op.create_index("ix_event_kind", "event", ["kind"])
     op.create_table(
         "artifact",
         sa.Column("sha256", sa.String(), nullable=False),
