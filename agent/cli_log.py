@@ -1,0 +1,132 @@
+"""`adi log`, `adi show` and `adi replay`: what the memory holds, printed back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agent.display import Display
+    from memory.records import Event
+    from memory.store import Store
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(log)
+    app.command()(show)
+    app.command()(replay)
+
+
+def log(
+    repo: Annotated[Path | None, typer.Option(help="Only runs of this repository.")] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="Runs of all repositories.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="How many runs; 0 means all of them.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List runs and how each one ended, newest first: of this repository, or of all outside one."""
+    from agent.display_log import run_rows, run_table, runs_document
+
+    root = None if everywhere else _root(repo)
+    with _store() as store:
+        runs = store.runs(str(root) if root else None, limit)
+    console = _console()
+    if as_json:
+        typer.echo(runs_document(runs))
+    elif not console.is_terminal:
+        typer.echo("\n".join(run_rows(runs)))
+    elif runs:
+        console.print(run_table(runs, with_repo=root is None))
+    else:
+        typer.echo(f"no runs in {root} yet; adi log --all lists every repository" if root else "no runs yet")
+
+
+def show(run: Id, as_json: AsJson = False) -> None:
+    """Tell what happened in a run: plan, actions, checks, verdict, decisions and the diff."""
+    from agent.display_diff import diff_lines
+    from agent.display_log import head_lines, run_document, story_lines
+
+    with _store() as store:
+        found = store.run(run)
+        events = store.events(found.id)
+        diff = store.artifact(found.diff_sha256) if found.diff_sha256 else b""
+        trajectory = store.trajectory(found.id)
+    if as_json:
+        typer.echo(run_document(found, trajectory, events, diff))
+        return
+    console = _console()
+    for line in (*head_lines(found, events), *story_lines(events), *diff_lines(diff, fold=False)):
+        console.print(line, soft_wrap=True)
+
+
+def replay(
+    run: Id,
+    speed: Annotated[
+        float, typer.Option(min=0, help="1 is the speed it ran at, 10 ten times that; 0 does not wait.")
+    ] = 0,
+    step: Annotated[bool, typer.Option("--step", help="Wait for Enter before each event.")] = False,
+) -> None:
+    """Show a run again, as it was drawn."""
+    import time
+
+    from agent.display import Display
+    from agent.display_log import replay as play
+
+    with _store() as store:
+        events = store.events(store.run(run).id)
+    with Display(_console()) as display:
+        if step:
+            _step_through(events, display)
+        else:
+            play(events, display.on_event, time.sleep, speed)
+
+
+def _step_through(events: "list[Event]", display: "Display") -> None:
+    import sys
+
+    from agent.errors import UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError("--step waits for Enter and needs a terminal", "adi replay ID --speed 1")
+    for event in events:
+        display.on_event(event)
+        display.pause()
+        if not sys.stdin.readline():
+            return
+
+
+@contextmanager
+def _store() -> "Iterator[Store]":
+    from agent.settings import directories
+    from memory.store import Store
+
+    with Store.open(directories().database) as store:
+        yield store
+
+
+def _console() -> "Console":
+    import sys
+
+    from agent.display import make_console
+
+    return make_console(sys.stdout)
+
+
+def _root(repo: Path | None) -> Path | None:
+    """The repository's root; None when none was named and this is none."""
+    from sandbox.errors import NotARepository
+    from sandbox.repository import locate
+
+    try:
+        return locate(repo or Path.cwd()).root
+    except NotARepository:
+        if repo:
+            raise
+        return None
