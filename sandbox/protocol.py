@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-ExecStatus = Literal[
-    "ok", "nonzero", "timeout", "oom", "output-cap", "disk-full", "sandbox-lost", "refused"
-]
+ExecStatus = Literal["ok", "nonzero", "timeout", "oom", "output-cap", "disk-full", "sandbox-lost", "refused"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,243 @@
+"""One hardened container and the commands in it.
+
+The main process is a sleep that ends after the TTL, under a user id of its own; commands run under another one.
+So one `kill -9 -1` as the commands' user ends everything they started, `setsid` children and fork bombs too,
+and cannot touch the main process. `run` of sandbox/docker.py relies on that instead of restarting the container.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sandbox.errors import CopyOutRefused, DiskFull, ImageMissing, SandboxError, SandboxLost
+from sandbox.owner import labels
+from sandbox.protocol import SandboxLimits
+from sandbox.stream import STDOUT, Hijacked, remaining
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+WORK = "/work"
+MAIN_USER = "65533:65533"
+COMMAND_USER = "1000:1000"
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "GOCACHE": "/tmp/go-cache",
+    "GOPATH": "/tmp/go",
+    "GOTOOLCHAIN": "local",
+    "GOPROXY": "off",
+    "CARGO_HOME": "/tmp/cargo",
+    "CARGO_NET_OFFLINE": "true",
+}
+"""All variables a command gets; nothing of the host."""
+
+_POLL_S = 0.5
+_SWEEP_S = 5.0
+_MAIN_PROCESSES = 2  # init and the sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an exec ended."""
+
+    exit_code: int | None
+    """None when it was still running: at the deadline, or when `stop` asked for the end."""
+    timed_out: bool = False
+
+
+class Container:
+    """A running container. Every method raises SandboxLost when the container or the engine is gone."""
+
+    def __init__(self, client: "APIClient", image: str, run_id: str, limits: SandboxLimits) -> None:
+        self._client = client
+        self.id = ""
+        with _lost_as("the container could not be started", image):
+            try:
+                self._create(image, run_id, limits)
+                client.start(self.id)
+            except BaseException:
+                self.remove()
+                raise
+
+    def _create(self, image: str, run_id: str, limits: SandboxLimits) -> None:
+        made = self._client.create_container(
+            image,
+            ["/bin/sleep", f"{limits.ttl_s:.0f}"],
+            user=MAIN_USER,
+            working_dir=WORK,
+            hostname="sandbox",
+            environment=ENVIRONMENT,
+            entrypoint=[],
+            labels=labels(run_id),
+            host_config=self._host_config(limits),
+            use_config_proxy=False,  # proxy addresses of the host may hold a password
+        )
+        self.id = made["Id"]
+        for warning in made.get("Warnings") or ():
+            if "imitation discarded" in warning:
+                raise SandboxError(
+                    f"the Docker engine cannot keep a limit: {warning}", "turn on its cgroup support"
+                )
+
+    def _host_config(self, limits: SandboxLimits) -> dict[str, object]:
+        own = "uid=1000,gid=1000,mode=0755"
+        small = max(1 << 20, min(limits.work_bytes // 2, 512 * 1024**2))
+        common = f"rw,exec,nosuid,nodev,nr_inodes={limits.work_inodes}"
+        config: dict[str, object] = self._client.create_host_config(
+            network_mode="none",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            init=True,
+            ipc_mode="private",
+            tmpfs={
+                WORK: f"{common},size={limits.work_bytes},{own}",
+                "/tmp": f"{common},size={small},mode=1777",
+            },
+            shm_size=64 * 1024**2,
+            mem_limit=limits.memory_bytes,
+            memswap_limit=limits.memory_bytes,
+            pids_limit=limits.pids,
+            cpu_period=100_000,
+            cpu_quota=max(1000, int(limits.cpus * 100_000)),
+            log_config={"Type": "none"},
+            ulimits=[{"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": 4096, "Hard": 4096}],
+            auto_remove=True,
+        )
+        return config
+
+    def execute(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        on_frame: Callable[[int, bytes], None],
+        stdin: bytes | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ended:
+        """Run a program as the commands' user and pass its output on, stdout and stderr apart.
+
+        Returns when the program itself ends, even if a child still holds its output open; at the deadline, or as
+        soon as `stop` is true, it returns without having killed anything: `sweep` does that.
+        """
+        deadline = time.monotonic() + timeout_s
+        with _lost_as("the command could not be started"):
+            exec_id = self._client.exec_create(
+                self.id,
+                list(argv),
+                user=COMMAND_USER,
+                workdir=WORK,
+                stdin=stdin is not None,
+                environment=dict(environment or {}),
+            )["Id"]
+            stream = Hijacked(self._client.exec_start(exec_id, socket=True))
+        with contextlib.closing(stream), _lost_as("the command's output was lost"):
+            if stdin is not None:
+                stream.send(stdin)
+            quiet_checks = 0.05
+            while not stop():
+                if time.monotonic() >= deadline:
+                    return Ended(None, timed_out=True)
+                before = time.monotonic()
+                if not stream.pump(remaining(deadline, quiet_checks), on_frame):
+                    return self._ended(exec_id)
+                if time.monotonic() - before >= quiet_checks:
+                    quiet_checks = min(2 * quiet_checks, _POLL_S)
+                    if not self._client.exec_inspect(exec_id)["Running"]:
+                        stream.pump(0, on_frame)
+                        return self._ended(exec_id)
+            return Ended(None)
+
+    def _ended(self, exec_id: str) -> Ended:
+        """Exit code of an exec whose stream closed; the engine may tell it a moment later."""
+        for pause in (0, 0.01, 0.05, 0.2, 1.0):
+            time.sleep(pause)
+            found = self._client.exec_inspect(exec_id)
+            if not found["Running"]:
+                return Ended(found["ExitCode"])
+        raise SandboxLost("the engine lost the command")
+
+    def script(
+        self,
+        text: str,
+        *arguments: str,
+        stdin: bytes | None = None,
+        max_bytes: int = 64 * 1024**2,
+        timeout_s: float = 120.0,
+    ) -> bytes:
+        """Standard output of a shell script of ours. Raises SandboxError when it fails, CopyOutRefused past the cap."""
+        output, errors = bytearray(), bytearray()
+
+        def keep(kind: int, data: bytes) -> None:
+            if kind == STDOUT:
+                output.extend(data)
+            elif len(errors) < 4096:
+                errors.extend(data)
+
+        ended = self.execute(
+            ["/bin/sh", "-c", text, "adi", *arguments],
+            timeout_s=timeout_s,
+            on_frame=keep,
+            stdin=stdin,
+            stop=lambda: len(output) > max_bytes,
+        )
+        if len(output) > max_bytes:
+            raise CopyOutRefused(f"more than {max_bytes} bytes to copy out")
+        if ended.exit_code != 0:
+            shown = errors.decode("utf-8", "replace").strip()[:500]
+            if "No space left" in shown:
+                raise DiskFull("the sandbox's work area is full", "raise the sandbox's work_bytes")
+            raise SandboxError(f"a step inside the sandbox failed: {shown or ended}")
+        return bytes(output)
+
+    def process_count(self) -> int:
+        """Processes in the container beyond its own two, as the engine sees them from outside."""
+        with _lost_as("the container does not answer"):
+            return len(self._client.top(self.id)["Processes"]) - _MAIN_PROCESSES
+
+    def sweep(self) -> bool:
+        """Kill everything that commands started; True when nothing is left."""
+        for pause in (0.0, 0.02, 0.1):
+            time.sleep(pause)
+            if self.process_count() <= 0:
+                return True
+            ended = self.execute(
+                ["/bin/sh", "-c", "kill -9 -1"], timeout_s=_SWEEP_S, on_frame=lambda _kind, _data: None
+            )
+            if ended.timed_out:
+                return False
+        time.sleep(0.1)
+        return self.process_count() <= 0
+
+    def remove(self) -> None:
+        """Kill and remove the container, as far as the engine answers; never raises."""
+        if self.id:
+            with contextlib.suppress(SandboxLost), _lost_as("the container could not be removed"):
+                self._client.remove_container(self.id, force=True)
+            self.id = ""
+
+
+@contextlib.contextmanager
+def _lost_as(message: str, image: str = "") -> Iterator[None]:
+    """Turn every failure of the engine into SandboxLost, or ImageMissing."""
+    import docker
+    import requests
+    import urllib3
+
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise ImageMissing(f"the sandbox image {image} is not there", "make it: adi doctor --fix") from error
+    except (
+        docker.errors.DockerException,
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        OSError,
+    ) as error:
+        raise SandboxLost(f"{message}: {error}", "see whether the engine answers: adi doctor") from error

@@ -1,0 +1,330 @@
+"""The sandbox of real runs: a hardened Docker container with a copy of the repository."""
+
+import hashlib
+import io
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from sandbox import listing
+from sandbox.archive import ArchiveCaps, read_archive
+from sandbox.client import connect
+from sandbox.container import Container, Ended
+from sandbox.errors import SandboxError, SandboxLost
+from sandbox.output import HeadTail
+from sandbox.owner import reap
+from sandbox.paths import check_path
+from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits
+from sandbox.stream import STDOUT
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+__all__ = ["DockerSandbox", "connect", "reap"]
+
+MAX_COMMAND_BYTES = 100_000
+"""The kernel's cap on one argument is 128 KiB."""
+_MAX_LISTING_BYTES = 64 * 1024**2
+
+# Runs the command with stdout and stderr on one pipe, so their order is kept; then kills what it left behind, so
+# that nobody holds the pipe; then tells on stderr, which the command never had, what the limits did to it.
+_WRAPPER = """
+shell=/bin/sh; [ -x /bin/bash ] && shell=/bin/bash
+if [ "$2" = input ]; then $shell -c "$1" 2>&1; else $shell -c "$1" 2>&1 </dev/null; fi
+status=$?
+kill -9 -1
+counters=/sys/fs/cgroup/memory.events
+[ -r $counters ] || counters=/sys/fs/cgroup/memory/memory.oom_control
+[ -r $counters ] && while read -r key value; do [ "$key" = oom_kill ] && echo "oom_kill $value" >&2; done <$counters
+[ $status -eq 0 ] || stat -f -c 'free %a %d' /work /tmp >&2
+exit $status
+"""
+_EXTRACT = 'rm -rf -- "$@" && exec tar -xpmf - --unlink-first --recursive-unlink'
+_FETCH = "exec tar -cf - --format=pax --no-recursion --null --verbatim-files-from -T -"
+
+
+def _nothing_ignored(_paths: list[str]) -> set[str]:
+    return set()
+
+
+class DockerSandbox:
+    """A container with a copy of the repository in /work; implements sandbox.protocol.Sandbox.
+
+    A lost container (or one that a command filled up) is replaced at the next use: from the archive, all writes, and
+    all changes reported so far. Not safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        archive: bytes,
+        *,
+        image: str,
+        run_id: str,
+        limits: SandboxLimits | None = None,
+        ignored: Callable[[list[str]], set[str]] = _nothing_ignored,
+        caps: ArchiveCaps | None = None,
+        client: "APIClient | None" = None,
+    ) -> None:
+        """Start a container. `ignored` tells which new files are not worth copying out (WorkCopy.ignored).
+
+        Raises DockerMissing, ImageMissing, SandboxLost, DiskFull (the copy is larger than the work area).
+        """
+        self._image, self._run_id, self._limits = image, run_id, limits or SandboxLimits()
+        self._ignored, self._caps = ignored, caps or ArchiveCaps()
+        self._archive = archive
+        self._pruned = listing.pruned_names(_names(archive))
+        self._overlay: dict[str, bytes | None] = {}
+        self._written: dict[str, str] = {}
+        self._listing: listing.Listing = {}
+        self._notes: list[str] = []
+        self._oom_kills = 0
+        self._container: Container | None = None
+        self._owns_client = client is None
+        self._client = client or connect()
+        try:
+            self._ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "DockerSandbox":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ready(self) -> Container:
+        """The container, a fresh one where there is none."""
+        if self._container is None:
+            container = Container(self._client, self._image, self._run_id, self._limits)
+            try:
+                list_script = listing.script(self._pruned)
+                if self._overlay:
+                    container.script(_EXTRACT, stdin=self._archive)
+                    self._send(container, self._overlay)
+                    shown = container.script(list_script, max_bytes=_MAX_LISTING_BYTES)
+                else:
+                    shown = container.script(
+                        f"tar -xpmf - && {list_script}", stdin=self._archive, max_bytes=_MAX_LISTING_BYTES
+                    )
+                self._listing, _ = listing.parse(shown, self._limits.work_inodes)
+            except BaseException:
+                container.remove()
+                raise
+            self._oom_kills = 0
+            self._container = container
+        return self._container
+
+    def run(
+        self,
+        command: str,
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> ExecResult:
+        """Run a shell command in /work. Everything it started is dead when this returns or raises.
+
+        Raises only what `on_output` raised, and KeyboardInterrupt.
+        """
+        encoded = command.encode("utf-8", "surrogateescape")
+        if "\0" in command or len(encoded) > MAX_COMMAND_BYTES:
+            return ExecResult("refused", None, b"the command holds a NUL or is too long", False, 0.0)
+        run = _Run(self._limits, on_output)
+        try:
+            container = self._ready()
+            ended = container.execute(
+                ["/bin/sh", "-c", _WRAPPER, "adi", command, "input" if stdin else "none"],
+                timeout_s=timeout_s,
+                on_frame=run.take,
+                stdin=stdin or None,
+                stop=run.must_stop,
+            )
+            if not container.sweep():
+                self._discard()
+            status = self._status(ended, run)
+        except SandboxError as error:
+            self._discard()
+            run.output.feed(f"\n[sandbox lost: {error.message}]\n".encode())
+            ended, status = Ended(None), "sandbox-lost"
+        except BaseException:
+            self._stop_all()
+            raise
+        if run.failure is not None:
+            raise run.failure
+        return run.result(status, ended)
+
+    def _status(self, ended: Ended, run: "_Run") -> ExecStatus:
+        """One status from the exit code and what the container's counters tell."""
+        oom_kills, self._oom_kills = self._oom_kills, max(self._oom_kills, run.counter("oom_kill"))
+        if run.over_cap:
+            return "output-cap"
+        if ended.timed_out:
+            return "timeout"
+        if ended.exit_code == 0:
+            return "ok"
+        if self._oom_kills > oom_kills:
+            return "oom"
+        if run.disk_is_full():
+            self._discard()  # what is in there is torn; the next use starts from the last known state
+            return "disk-full"
+        return "nonzero"
+
+    def _stop_all(self) -> None:
+        """End all commands, by removing the container where need be."""
+        try:
+            if self._container is not None and not self._container.sweep():
+                self._discard()
+        except SandboxError:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Give the container up; the next use makes a fresh one."""
+        if self._container is not None:
+            self._container.remove()
+            self._container = None
+
+    def write(self, files: Mapping[str, bytes | None]) -> None:
+        """Write or delete files in the copy. Raises SandboxError; a lost container is replaced once."""
+        for path in files:
+            check_path(path)
+        if not files:
+            return
+        try:
+            self._send(self._ready(), files)
+        except SandboxLost:
+            self._discard()
+            self._send(self._ready(), files)
+        self._overlay.update(files)
+        self._written.update({path: _digest(data) for path, data in files.items()})
+
+    def _send(self, container: Container, files: Mapping[str, bytes | None]) -> None:
+        gone = [path for path, data in files.items() if data is None]
+        for start in range(0, len(gone), 500):
+            container.script('rm -rf -- "$@"', *(f"./{path}" for path in gone[start : start + 500]))
+        present = {path: data for path, data in files.items() if data is not None}
+        if present:
+            container.script(_EXTRACT, stdin=_pack(present))
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Regular files that commands changed, added or (None) deleted since the last call; see `notes` for the rest.
+
+        Raises CopyOutRefused past the caps (nothing is reported then), SandboxLost.
+        """
+        if self._container is None:
+            return {}
+        try:
+            return self._changes(self._container)
+        except SandboxLost:
+            self._discard()
+            raise
+
+    def _changes(self, container: Container) -> dict[str, bytes | None]:
+        shown = container.script(listing.script(self._pruned), max_bytes=_MAX_LISTING_BYTES)
+        new, notes = listing.parse(shown, self._limits.work_inodes)
+        found = listing.compare(self._listing, new, self._ignored, self._caps)
+        files: dict[str, bytes | None] = dict.fromkeys(found.deleted)
+        if found.fetch:
+            names = b"".join(f"{path}\0".encode() for path in found.fetch)
+            room = 2 * self._caps.total_bytes + 4096 * len(found.fetch)
+            packed = container.script(_FETCH, stdin=names, max_bytes=room)
+            contents = read_archive([packed], self._caps)
+            notes += contents.notes
+            files.update(contents.files)
+        own = [
+            path for path, digest in self._written.items() if path in files and _digest(files[path]) == digest
+        ]
+        for path in own:  # what `write` put there is no change
+            del files[path]
+        self._written.clear()
+        self._listing = new
+        self._overlay.update(files)
+        self._notes += notes + found.notes
+        return dict(sorted(files.items()))
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not copied out and why; cleared by reading."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def close(self) -> None:
+        """Remove the container."""
+        self._discard()
+        if self._owns_client:
+            self._client.close()
+
+
+class _Run:
+    """Output of one running command, and what its wrapper told at the end."""
+
+    def __init__(self, limits: SandboxLimits, on_output: Callable[[bytes], None] | None) -> None:
+        self.output = HeadTail(limits.output_bytes)
+        self.failure: BaseException | None = None
+        self._stop_bytes = limits.output_stop_bytes
+        self._on_output = on_output
+        self._trailer = bytearray()
+        self._began = time.monotonic()
+
+    def take(self, kind: int, data: bytes) -> None:
+        if kind != STDOUT:
+            self._trailer += data[: max(0, 4096 - len(self._trailer))]
+            return
+        self.output.feed(data)
+        if self._on_output is not None and self.failure is None:
+            try:
+                self._on_output(data)
+            except Exception as error:  # noqa: BLE001 - raised again once the command is dead
+                self.failure = error
+
+    @property
+    def over_cap(self) -> bool:
+        return self.output.total > self._stop_bytes
+
+    def must_stop(self) -> bool:
+        return self.over_cap or self.failure is not None
+
+    def counter(self, name: str) -> int:
+        """Last value of a counter in the trailer, 0 when it is missing."""
+        values = [values[0] for key, values in self._told() if key == name and values]
+        return values[-1] if values else 0
+
+    def disk_is_full(self) -> bool:
+        """True when a work area had no free block or no free inode after the command."""
+        return any(0 in values for key, values in self._told() if key == "free")
+
+    def _told(self) -> Iterator[tuple[str, list[int]]]:
+        for line in self._trailer.decode("ascii", "replace").splitlines():
+            key, *values = line.split()[:3] or [""]
+            if all(value.isdigit() for value in values):
+                yield key, [int(value) for value in values]
+
+    def result(self, status: ExecStatus, ended: Ended) -> ExecResult:
+        return ExecResult(
+            status,
+            ended.exit_code,
+            self.output.bytes(),
+            self.output.truncated,
+            time.monotonic() - self._began,
+        )
+
+
+def _names(archive: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return tar.getnames()
+
+
+def _digest(data: bytes | None) -> str:
+    return "" if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _pack(files: Mapping[str, bytes]) -> bytes:
+    """A tar archive of regular files."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path, data in files.items():
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(data), 0o644
+            tar.addfile(info, io.BytesIO(data))
+    return stream.getvalue()

@@ -1,0 +1,96 @@
+"""Which relative paths are safe to read, write and patch, and which need a person's approval.
+
+Cases: reference texts on CVE-2014-9390 (`.git` in other spellings), CVE-2025-48384 (control characters),
+and files that make other programs run code when they change.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from sandbox.errors import UnsafePath
+
+MAX_PATH_BYTES = 4096
+MAX_NAME_BYTES = 255
+MAX_DEPTH = 100
+
+_SHORT_GIT_NAME = re.compile(r"git~[0-9]+")
+_PROTECTED_FILES = frozenset(
+    {
+        ".gitmodules", ".gitattributes", ".envrc", ".gitlab-ci.yml", ".travis.yml", "jenkinsfile",
+        "azure-pipelines.yml", "bitbucket-pipelines.yml", ".drone.yml", ".pre-commit-config.yaml",
+        ".npmrc", ".yarnrc", ".yarnrc.yml", ".pypirc", ".netrc",
+        "agents.md", "claude.md", "gemini.md", ".mcp.json", ".cursorrules", ".windsurfrules",
+        ".aider.conf.yml",
+    }
+)  # fmt: skip
+_PROTECTED_FOLDERS = frozenset(
+    {
+        ".vscode", ".idea", ".devcontainer", ".circleci", ".buildkite", ".husky", ".githooks", ".adi",
+        ".claude", ".codex", ".cursor", ".gemini", ".aider", ".cargo",
+    }
+)  # fmt: skip
+_PROTECTED_PAIRS = frozenset({(".github", "workflows"), (".github", "actions"), (".forgejo", "workflows")})
+
+
+def _plain(name: str) -> str:
+    """The name as a case-blind, stream-aware or Unicode-folding filesystem would look it up."""
+    folded = unicodedata.normalize("NFKC", name).split(":", 1)[0]
+    visible = "".join(char for char in folded if unicodedata.category(char) not in ("Cf", "Mn"))
+    return visible.casefold().rstrip(" .")
+
+
+def is_git_name(name: str) -> bool:
+    """True for `.git` and every spelling that some filesystem takes for it."""
+    plain = _plain(name)
+    return plain == ".git" or _SHORT_GIT_NAME.fullmatch(plain) is not None
+
+
+def check_path(path: str, *, new: bool = False) -> str:
+    """The path itself when it stays inside the repository and off git's own files.
+
+    `new` also refuses control characters, which an existing name may have. Raises UnsafePath.
+    """
+    reason = _fault(path, new)
+    if reason:
+        raise UnsafePath(f"refused path {path[:200]!r}: {reason}")
+    return path
+
+
+def _fault(path: str, new: bool) -> str:
+    """Why the path is refused, or an empty string."""
+    if not path or "\0" in path:
+        return "it is empty or holds a NUL"
+    try:
+        encoded = path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    parts = path.split("/")
+    if path.startswith("/"):
+        return "it is absolute"
+    if any(part in ("", ".", "..") for part in parts):
+        return "it has empty, `.` or `..` parts"
+    if any(is_git_name(part) for part in parts):
+        return "it names git's own directory"
+    if len(encoded) > MAX_PATH_BYTES or len(parts) > MAX_DEPTH:
+        return "it is too long or too deep"
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        return "one of its names is too long"
+    if new and any(unicodedata.category(char) == "Cc" for char in path):
+        return "it holds control characters"
+    return ""
+
+
+def protected(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those paths whose change needs a person's approval: CI, git, editor and agent configuration."""
+    return tuple(sorted({path for path in paths if _is_protected(path)}))
+
+
+def _is_protected(path: str) -> bool:
+    parts = [_plain(part) for part in PurePosixPath(path).parts]
+    if not parts:
+        return False
+    if parts[-1] in _PROTECTED_FILES or any(part in _PROTECTED_FOLDERS for part in parts[:-1]):
+        return True
+    return any(pair in _PROTECTED_PAIRS for pair in zip(parts, parts[1:], strict=False))
