@@ -1,0 +1,123 @@
+"""What the model is shown: the one place where prompts are built, as a view of the run.
+
+Layout, most stable part first, so that the server's prefix cache serves all but the tail: what ADI is,
+the repository, the failing checks, the files; then the question of the moment. Nothing that changes
+between two questions (time, counters) stands before the tail. Prompt texts are files in agent/prompts/.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from string import Template
+
+from agent.localize import Suspect
+from feedback.shrink import shrink
+from memory.records import CheckResult, Message, PlanStep, Step
+
+PROMPTS = Path(__file__).parent / "prompts"
+
+FILE_CHARS = 7_000
+"""Text shown of one suspect file; longer files are shown around the suspicious functions."""
+FAILURE_CHARS = 1_500
+"""Text shown of all failing checks together."""
+PATHS_SHOWN = 60
+"""Paths listed of the repository."""
+
+
+@cache
+def prompt(name: str) -> str:
+    """Text of a prompt file."""
+    return (PROMPTS / f"{name}.md").read_text(encoding="utf-8").strip()
+
+
+def shown(text: str) -> str:
+    """Text as a prompt can carry it: bytes that are no UTF-8 become replacement characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def numbered(text: str, first: int = 1, last: int = 0) -> str:
+    """Lines `first` to `last` (0: the end), each after its number."""
+    lines = text.splitlines()
+    return "\n".join(f"{number:4} {lines[number - 1]}" for number in range(first, (last or len(lines)) + 1))
+
+
+def excerpt(suspect: Suspect, limit: int = FILE_CHARS) -> str:
+    """The numbered file, or where it is too long, its most suspicious functions or lines, in order."""
+    whole = numbered(suspect.text)
+    if len(whole) <= limit:
+        return whole
+    total = len(suspect.text.splitlines())
+    spans = [(span.first, span.last) for span in suspect.functions] or [
+        (max(1, line - 15), min(total, line + 15)) for line in suspect.lines
+    ]
+    kept: list[tuple[int, int]] = []
+    size = 0
+    for first, last in spans:
+        if any(a <= first and last <= b for a, b in kept):
+            continue
+        size += len(numbered(suspect.text, first, last))
+        if kept and size > limit:
+            break
+        kept.append((first, last))
+    return "\n ...\n".join(numbered(suspect.text, first, last) for first, last in sorted(kept))[: limit * 2]
+
+
+def situation(
+    task: str, paths: Sequence[str], failing: Sequence[CheckResult], files: Sequence[Suspect]
+) -> str:
+    """The task, the repository, what fails, and the files that matter."""
+    parts = [f"Task: {task}", f"Files of the repository: {_listed(paths)}"]
+    parts += [f"File {suspect.path}:\n{shown(excerpt(suspect))}" for suspect in files]
+    if failing:
+        said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
+        parts.append(f"The checks fail:\n{shown(said)}")
+    return "\n\n".join(parts)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - PATHS_SHOWN} more" if len(paths) > PATHS_SHOWN else ""
+    return shown(", ".join(paths[:PATHS_SHOWN])) + more
+
+
+def plan_messages(about: str) -> list[Message]:
+    """Ask for the plan."""
+    return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{prompt('plan')}")]
+
+
+def line_messages(about: str, suspect: Suspect, line: int) -> list[Message]:
+    """Ask for the corrected text of one line; the answer begins after the opening backtick."""
+    text = shown(suspect.text.splitlines()[line - 1].strip())
+    return [
+        Message(role="system", content=prompt("repair")),
+        _user(f"{about}\n\n{prompt('line')}"),
+        Message(role="assistant", content=f"{suspect.path} line {line} is wrong: `{text}`\nIt should be: `"),
+    ]
+
+
+def function_messages(about: str, name: str) -> list[Message]:
+    """Ask for a whole function again."""
+    question = Template(prompt("function")).safe_substitute(name=name)
+    return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{question}")]
+
+
+def infill_context(suspect: Suspect, failing: Sequence[CheckResult]) -> str:
+    """What stands before the file in a fill-in-the-middle prompt."""
+    said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
+    return f"Failing checks of {suspect.path}:\n{shown(said)}\n"
+
+
+def act_messages(cards: str, about: str, step: PlanStep, steps: Sequence[Step]) -> list[Message]:
+    """The chat of the action loop: each step is the model's own text and what came of it."""
+    system = Template(prompt("act")).safe_substitute(cards=cards)
+    goal = f"{about}\n\nNow: {step.goal}\nDone when this passes: {step.check}"
+    chat = [Message(role="system", content=system), _user(goal)]
+    for item in steps:
+        chat += [
+            Message(role="assistant", content=item.completion.text),
+            _user(shown(item.observation.output)),
+        ]
+    return chat
+
+
+def _user(text: str) -> Message:
+    return Message(role="user", content=text)

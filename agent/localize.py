@@ -1,0 +1,165 @@
+"""Where the defect probably is: files and lines ranked by what the failures say.
+
+Evidence, strongest first: frames of the failures, files that failing tests import, names in the task.
+Tests themselves are never suspects. Only ranks, never decides: the checks decide.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from feedback.verdict import is_test_path
+from memory.records import CheckResult, Failure
+from sandbox.workcopy import WorkCopy
+
+FILES = 3
+"""Suspect files looked into."""
+MAX_BYTES = 200_000
+"""A larger source file is no suspect: it is data or generated."""
+
+SOURCE = {".py", ".js", ".mjs", ".cjs", ".ts", ".jsx", ".tsx", ".go", ".rs", ".java", ".rb", ".c", ".cc", ".cpp",
+          ".h", ".hpp", ".sh", ".pl", ".lua", ".php", ".cs"}  # fmt: skip
+COMMENT = ("#", "//", "/*", "*", "--")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A function: its name and its first and last line, 1-based."""
+
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A source file and its lines, most suspicious first."""
+
+    path: str
+    text: str
+    lines: tuple[int, ...]
+    """1-based numbers of lines that hold code."""
+    functions: tuple[Span, ...] = ()
+    """Functions that hold suspicious lines, most suspicious first."""
+
+
+def suspects(files: WorkCopy, results: Sequence[CheckResult], prompt: str) -> list[Suspect]:
+    """At most FILES suspects for failing checks, most suspicious first."""
+    failures = [failure for result in results for failure in result.failures]
+    sources = [path for path in files.paths() if _is_source(files, path)]
+    scores = {path: _file_score(path, failures, prompt) for path in sources}
+    _add_imports(scores, files, failures, results)
+    ranked = sorted((path for path in sources if scores[path] > 0), key=lambda path: (-scores[path], path))
+    if not ranked and len(sources) <= FILES:
+        ranked = sources
+    return [_suspect(files, path, failures, prompt) for path in ranked[:FILES]]
+
+
+def _is_source(files: WorkCopy, path: str) -> bool:
+    return (
+        PurePosixPath(path).suffix in SOURCE
+        and not is_test_path(path)
+        and 0 < files.size(path) <= MAX_BYTES
+    )
+
+
+def _file_score(path: str, failures: Iterable[Failure], prompt: str) -> float:
+    score = 0.0
+    for failure in failures:
+        inside = [frame for frame in failure.frames if frame.path == path]
+        score += 4.0 if inside and inside[-1] is failure.frames[-1] else 2.0 if inside else 0.0
+    if path in prompt or PurePosixPath(path).name in prompt:
+        score += 8.0
+    elif PurePosixPath(path).stem in set(_WORD.findall(prompt)):
+        score += 1.0
+    return score
+
+
+def _add_imports(
+    scores: dict[str, float], files: WorkCopy, failures: Iterable[Failure], results: Iterable[CheckResult]
+) -> None:
+    """Files whose module names a failing test file mentions."""
+    tests = {frame.path for failure in failures for frame in failure.frames if is_test_path(frame.path)}
+    tests |= {failure.test.split("::")[0] for failure in failures}
+    known = [path for path in files.paths() if is_test_path(path)]
+    named = {path for path in known for result in results if path in result.output}
+    for test in sorted((tests | named) & set(known)) or known[:20]:
+        words = set(_WORD.findall(decoded(files.read(test))))
+        for path in scores:
+            stem = PurePosixPath(path).stem
+            if (stem if stem != "__init__" else PurePosixPath(path).parent.name) in words:
+                scores[path] += 1.0
+
+
+def _suspect(files: WorkCopy, path: str, failures: Sequence[Failure], prompt: str) -> Suspect:
+    text = decoded(files.read(path))
+    spans = functions(path, text)
+    said = " ".join(f"{item.test} {item.source} {item.message}" for item in failures)
+    words = set(_WORD.findall(f"{prompt} {said}"))
+    in_frames = {frame.line for item in failures for frame in item.frames if frame.path == path}
+
+    def score(line: int) -> float:
+        around = [span for span in spans if span.first <= line <= span.last]
+        value = 2.0 * any(span.first <= hit <= span.last for span in around for hit in in_frames)
+        value += 1.0 * any(span.name in words for span in around)
+        return value + 1.0 * (line in in_frames)
+
+    lines = sorted(code_lines(path, text), key=lambda line: (-score(line), line))
+    held = sorted(
+        (span for span in spans if any(span.first <= line <= span.last for line in lines)),
+        key=lambda span: (-max(score(line) for line in lines if span.first <= line <= span.last), span.first),
+    )
+    return Suspect(path, text, tuple(lines), tuple(held))
+
+
+def decoded(data: bytes) -> str:
+    """Text of a file for reading only; bytes that are no UTF-8 stay visible as escapes."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def functions(path: str, text: str) -> tuple[Span, ...]:
+    """Functions of a Python file in order; empty for other languages or a file that does not parse."""
+    if not path.endswith(".py"):
+        return ()
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        Span(node.name, node.lineno, node.end_lineno or node.lineno)
+        for node in ast.walk(tree)
+        if isinstance(node, kinds)
+    ]
+    return tuple(sorted(found, key=lambda span: span.first))
+
+
+def code_lines(path: str, text: str) -> list[int]:
+    """Lines that hold code: no blank lines, comments, imports or documentation strings."""
+    lines = text.splitlines()
+    documented = _documented(text) if path.endswith(".py") else set()
+    return [
+        number
+        for number, line in enumerate(lines, 1)
+        if number not in documented
+        and (stripped := line.strip())
+        and not stripped.startswith((*COMMENT, "import ", "from ", "package ", "use "))
+        and any(char.isalnum() for char in stripped)
+    ]
+
+
+def _documented(text: str) -> set[int]:
+    """Lines of string statements, such as docstrings."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    return {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }

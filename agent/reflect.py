@@ -1,0 +1,84 @@
+"""Reflect: from the task and its failing checks to a plan whose every step has a check."""
+
+import re
+from collections.abc import Sequence
+
+from agent import context
+from agent.run import Run
+from memory.records import Check, Plan, PlanStep
+from model.errors import RequestRefused
+from model.protocol import Sampling
+
+GOAL_CHARS = 200
+MAX_STEPS = 3
+PLAN_TOKENS = 220
+
+_STEP = re.compile(r"^- (?P<goal>[^|\n]{4,400})\| files: (?P<files>[^|\n]+)\| check: (?P<check>[^\n]+)$")
+
+
+def make_plan(run: Run, about: str, paths: Sequence[str]) -> Plan:
+    """Ask the model for a plan; ADI's own one-step plan stands in when the answer is none.
+
+    `about` is the situation text, `paths` the files that a step may name. Raises what Run.chat raises.
+    """
+    messages = context.plan_messages(about)
+    grammar = plan_grammar(paths, run.task.checks) if run.model.capabilities.grammar else ""
+    sampling = Sampling(max_tokens=PLAN_TOKENS, grammar=grammar)
+    if not run.fits(messages, PLAN_TOKENS):
+        return rule_plan(run.task.prompt, run.task.checks, bool(run.failing))
+    try:
+        answer = run.chat("plan", messages, sampling)[0].text
+    except RequestRefused:
+        answer = ""  # a server that says it knows grammars and refuses ours
+    steps = parse_plan(answer, paths, run.task.checks)
+    return Plan(steps=steps) if steps else rule_plan(run.task.prompt, run.task.checks, bool(run.failing))
+
+
+def rule_plan(prompt: str, checks: Sequence[Check], failing: bool) -> Plan:
+    """One step, proved by every check."""
+    goal = prompt.strip().splitlines()[0][:GOAL_CHARS]
+    lead = "Make the failing checks pass: " if failing else ""
+    steps = tuple(PlanStep(goal=f"{lead}{goal}", check=check.name) for check in checks)
+    return Plan(steps=steps, author="rule")
+
+
+def plan_grammar(paths: Sequence[str], checks: Sequence[Check]) -> str:
+    """GBNF of a plan: one to MAX_STEPS lines, files and checks out of those that exist."""
+    files = " | ".join(_literal(path) for path in paths) or '"-"'
+    names = " | ".join(_literal(check.name) for check in checks)
+    return "\n".join(
+        [
+            f"root ::= step{' step?' * (MAX_STEPS - 1)}",
+            r'step ::= "- " goal " | files: " file (", " file)? " | check: " check "\n"',
+            f"goal ::= [A-Za-z`] [^|\\n]{{8,{GOAL_CHARS}}}",
+            f"file ::= {files}",
+            f"check ::= {names}",
+        ]
+    )
+
+
+def _literal(text: str) -> str:
+    escaped = "".join(
+        f"\\x{ord(char):02X}" if ord(char) < 32 else f"\\{char}" if char in '"\\' else char for char in text
+    )
+    return f'"{escaped}"'
+
+
+def parse_plan(text: str, paths: Sequence[str], checks: Sequence[Check]) -> tuple[PlanStep, ...]:
+    """Steps of a plan text; files and checks that do not exist are dropped, a step twice is one step."""
+    names = [check.name for check in checks]
+    steps: list[PlanStep] = []
+    for line in text.splitlines():
+        match = _STEP.match(line.strip())
+        if not match:
+            continue
+        files = tuple(dict.fromkeys(name.strip() for name in match["files"].split(",")))
+        check = match["check"].strip()
+        step = PlanStep(
+            goal=match["goal"].strip(),
+            files=tuple(name for name in files if name in paths),
+            check=check if check in names else names[0],
+        )
+        if step not in steps:
+            steps.append(step)
+    return tuple(steps[:MAX_STEPS])

@@ -1,0 +1,152 @@
+"""The one mutable state of a run: the work copy, its sandbox, the model, what was spent.
+
+Everything that costs something goes through here, so that it is recorded and counted exactly once.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.percolate import Recorder
+from feedback.checks import run_check
+from feedback.shrink import shrink
+from memory.records import (
+    Check,
+    CheckRan,
+    CheckResult,
+    Completed,
+    Completion,
+    Message,
+    Noted,
+    Prompted,
+    Status,
+    Task,
+)
+from model.errors import Unsupported
+from model.protocol import Model, Sampling
+from sandbox.protocol import Sandbox
+from sandbox.workcopy import WorkCopy
+
+Purpose = Literal["plan", "act", "infill", "rewrite"]
+
+CANDIDATE_CHARS = 2_000
+"""Output kept of a candidate's check: there are many of them, and the failing text is short."""
+
+
+class BudgetSpent(Exception):
+    """A limit of the run is reached: which one, in words."""
+
+
+@dataclass(slots=True)
+class Spending:
+    """What a run has used so far."""
+
+    began: float = field(default_factory=time.monotonic)
+    paused_s: float = 0.0
+    """Seconds that a person was asked; they do not count."""
+    steps: int = 0
+    written: int = 0
+    """Tokens that the model wrote."""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began - self.paused_s
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything that one attempt at a task works with."""
+
+    task: Task
+    files: WorkCopy
+    sandbox: Sandbox
+    model: Model
+    recorder: Recorder
+    on_text: Callable[[str], None] | None = None
+    on_output: Callable[[bytes], None] | None = None
+    baseline: tuple[CheckResult, ...] = ()
+    """How the checks ended before anything was changed."""
+    infill: bool = True
+    """Search for one-line repairs before the action loop."""
+    spent: Spending = field(default_factory=Spending)
+
+    @property
+    def failing(self) -> tuple[CheckResult, ...]:
+        """Checks that failed before anything was changed."""
+        return tuple(result for result in self.baseline if not result.passed)
+
+    def named(self, check: str) -> Check:
+        """The task's check of this name, or the text as a command."""
+        known = {item.name: item for item in self.task.checks}
+        return known.get(check) or Check(name=check, command=check)
+
+    def spend(self) -> None:
+        """Raises BudgetSpent when a limit is reached; called before everything that costs."""
+        limits, spent = self.task.limits, self.spent
+        if limits.wall_s and spent.seconds >= limits.wall_s:
+            raise BudgetSpent(f"{limits.wall_s:.0f} s of time")
+        if limits.completion_tokens and spent.written >= limits.completion_tokens:
+            raise BudgetSpent(f"{limits.completion_tokens} written tokens")
+        if limits.steps and spent.steps >= limits.steps:
+            raise BudgetSpent(f"{limits.steps} actions")
+
+    def chat(self, purpose: Purpose, messages: Sequence[Message], sampling: Sampling) -> list[Completion]:
+        """Ask the model. Raises BudgetSpent and ModelError."""
+        self.spend()
+        tokens = self._count(messages)
+        self.recorder.emit(Prompted(purpose=purpose, messages=tuple(messages), tokens=tokens))
+        return self._completed(purpose, self.model.chat(messages, sampling, self.on_text))
+
+    def fill(self, prefix: str, suffix: str, context: str, sampling: Sampling) -> list[Completion]:
+        """Let the model fill the gap. Raises BudgetSpent and ModelError."""
+        self.spend()
+        prompt = f"{context}{prefix}\N{OPEN BOX}{suffix}"
+        self.recorder.emit(Prompted(purpose="infill", prompt=prompt))
+        return self._completed("infill", self.model.infill(prefix, suffix, sampling, context=context))
+
+    def _completed(self, purpose: Purpose, answers: list[Completion]) -> list[Completion]:
+        for answer in answers:
+            self.spent.written += answer.usage.completion_tokens
+            self.recorder.emit(Completed(purpose=purpose, completion=answer))
+        return answers
+
+    def _count(self, messages: Sequence[Message]) -> int:
+        try:
+            return self.model.count(messages)
+        except Unsupported:
+            return 0
+
+    def fits(self, messages: Sequence[Message], answer: int) -> bool:
+        """True when the chat and an answer of so many tokens fit the model's window."""
+        window = self.model.capabilities.n_ctx
+        return not window or self._count(messages) + answer <= window
+
+    def check(
+        self,
+        check: Check,
+        purpose: Literal["gather", "step", "candidate", "verdict"],
+        timeout_s: float = 0.0,
+    ) -> CheckResult:
+        """Run a check on the present state of the work copy. Raises SandboxError.
+
+        A sandbox that was lost is replaced once; what a dead one said is never taken for a result.
+        """
+        result = self._run(check, timeout_s)
+        if result.status == Status.SANDBOX_LOST:
+            self.note("warning", "the sandbox was lost; the command runs again in a fresh one")
+            result = self._run(check, timeout_s)
+        kept = result
+        if purpose == "candidate":
+            kept = result.model_copy(update={"output": shrink(result, CANDIDATE_CHARS)})
+        self.recorder.emit(CheckRan(purpose=purpose, result=kept))
+        return result
+
+    def _run(self, check: Check, timeout_s: float) -> CheckResult:
+        self.sandbox.write(self.files.pending())
+        return run_check(check, self.sandbox, timeout_s or self.task.limits.check_s, self.on_output)
+
+    def note(self, level: Literal["info", "warning", "error"], text: str, hint: str = "") -> None:
+        self.recorder.emit(Noted(level=level, text=text, hint=hint))
+
+
