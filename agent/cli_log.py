@@ -18,13 +18,6 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginn
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(log)
-    app.command()(show)
-    app.command()(replay)
-
-
 def log(
     repo: Annotated[Path | None, typer.Option(help="Only runs of this repository.")] = None,
     everywhere: Annotated[bool, typer.Option("--all", help="Runs of all repositories.")] = False,

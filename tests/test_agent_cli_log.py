@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pexpect
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
-from agent import cli_log
+from agent.cli import app
 from agent.display_log import replay
 from agent.settings import directories
 from memory.records import (
@@ -85,8 +84,6 @@ def remember(repo: Path, prompt: str = "make gcd right", stop: Stop | None = Sto
 
 
 def adi(*arguments: str, color: bool = False) -> Result:
-    app = typer.Typer()
-    cli_log.register(app)
     environ = {"CLICOLOR_FORCE": "1", "COLUMNS": "120"} if color else {}
     return CliRunner(env=environ).invoke(app, list(arguments), catch_exceptions=False)
 
@@ -212,7 +209,7 @@ def test_replay_by_steps_needs_a_terminal_and_waits_at_one(tmp_path: Path) -> No
     run_id = remember(tmp_path)
     with pytest.raises(UsageError, match="needs a terminal"):
         adi("replay", run_id, "--step")
-    program = "import typer; from agent import cli_log; app = typer.Typer(); cli_log.register(app); app()"
+    program = "from agent.cli import main; main()"
     child = pexpect.spawn(
         sys.executable,
         ["-c", program, "replay", run_id, "--step"],
