@@ -105,11 +105,14 @@ class Unattended:
 class TerminalPerson:
     """A person at a terminal. Input is read by lines; what was typed before a question does not answer it."""
 
-    def __init__(self, screen: Screen, stdin: TextIO) -> None:
+    def __init__(self, screen: Screen, stdin: TextIO, *, review_plans: bool = True) -> None:
         self.screen = screen
         self.stdin = stdin
+        self.review_plans = review_plans
 
     def review_plan(self, plan: Plan, checks: Sequence[Check]) -> PlanAnswer:
+        if not self.review_plans:
+            return PlanAnswer(plan)
         began = time.monotonic()
         answer = self._plan_answer(plan, checks)
         return PlanAnswer(answer, time.monotonic() - began)

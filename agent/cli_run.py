@@ -1,0 +1,178 @@
+"""`adi run`, `adi review` and `adi undo`: from flags to a session, and from its outcome to an exit code."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agent.display import Display, make_console
+from agent.errors import NEEDS_PERSON, UsageError
+from agent.inert import inert_line
+from agent.output import Format, Output
+from agent.person import Person, TerminalPerson, Unattended
+from agent.settings import Directories, Settings, directories, load
+from sandbox.repository import locate
+
+if TYPE_CHECKING:
+    from agent.session import Session
+    from memory.records import RunSummary
+
+Repo = Annotated[Path, typer.Option("--repo", help="Directory in the git repository.", show_default="here")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the change when the verdict does.")]
+Color = Annotated[str | None, typer.Option("--color", help="auto, always or never.")]
+HERE = Path()
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Everything between a person and a session."""
+
+    repo: Path
+    settings: Settings
+    places: Directories
+    display: Display
+    output: Output
+    person: Person
+
+
+@contextlib.contextmanager
+def front(
+    repo: Path,
+    flags: dict[str, dict[str, object]],
+    *,
+    yes: bool = False,
+    review_plans: bool = True,
+    form: Format = "text",
+    verbosity: int = 0,
+) -> Iterator[Front]:
+    """Settings, display and person for one command; the terminal is given back at the end."""
+    root = locate(repo).root
+    loaded = load(root, flags)
+    for warning in loaded.warnings:
+        typer.echo(f"warning: {inert_line(warning)}", err=True)
+    places = directories()
+    output = Output(form, sys.stdout, places.patches)
+    with Display(make_console(sys.stderr, loaded.settings.ui.color), verbosity=verbosity) as display:
+        attended = form == "text" and not yes and somebody_is_there()
+        person: Person = (
+            TerminalPerson(display, sys.stdin, review_plans=review_plans)
+            if attended
+            else Unattended(yes, display)
+        )
+        yield Front(root, loaded.settings, places, display, output, person)
+
+
+def somebody_is_there() -> bool:
+    """True when questions can be asked and answered at a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def session_of(f: Front) -> "contextlib.AbstractContextManager[Session]":
+    """The session behind the front."""
+    from agent.session import open_session
+
+    listeners = [f.display.on_event, f.output.on_event]
+    return open_session(f.settings, f.repo, f.person, listeners, on_text=f.display.on_text)
+
+
+def run(
+    task: Annotated[str, typer.Argument(help="What to do; - reads it from stdin.", metavar="TASK")],
+    repo: Repo = HERE,
+    check: Annotated[
+        list[str] | None, typer.Option("--check", help="Command that must pass; may be repeated.")
+    ] = None,
+    yes: Yes = False,
+    no_plan_review: Annotated[bool, typer.Option(help="Do not ask about the plan.")] = False,
+    output_format: Annotated[
+        str, typer.Option("--output-format", help="text, json or stream-json.")
+    ] = "text",
+    steps: Annotated[int | None, typer.Option(help="Most actions of the model; 0 means no limit.")] = None,
+    time: Annotated[float | None, typer.Option(help="Most seconds of the whole run.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Most tokens that the model may write.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model by name.")] = None,
+    url: Annotated[str | None, typer.Option(help="OpenAI-compatible server to ask.")] = None,
+    color: Color = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict and the end.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every model call and candidate.")] = False,
+) -> None:
+    """Do one task in a git repository: plan it, work in a sandbox, prove the result, ask, apply."""
+    prompt = (sys.stdin.read() if task == "-" else task).strip()
+    if not prompt:
+        raise UsageError("the task is empty", 'say what to do: adi run "make the failing test pass"')
+    flags: dict[str, dict[str, object]] = {
+        "run": {"steps": steps, "wall_s": time, "completion_tokens": tokens, "checks": check or None},
+        "model": {"name": model, "url": url},
+        "ui": {"color": color},
+    }
+    form, verbosity = _format(output_format), -1 if quiet else int(verbose)
+    with front(repo, flags, yes=yes, review_plans=not no_plan_review, form=form, verbosity=verbosity) as f:
+        try:
+            with session_of(f) as session:
+                outcome = session.run(prompt, f.settings.run.checks)
+        except BaseException as error:
+            f.output.fail(error)
+            raise
+        f.output.finish(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+def review(
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Only this one.")] = None,
+    repo: Repo = HERE,
+    yes: Yes = False,
+    color: Color = None,
+) -> None:
+    """Decide on results that wait: see the diff, then accept, reject or edit, one by one."""
+    with front(repo, {"ui": {"color": color}}, yes=yes) as f:
+        waiting = [run_id] if run_id else [summary.id for summary in list_waiting(f)]
+        if not waiting:
+            raise typer.Exit(0)
+        if not run_id and isinstance(f.person, Unattended) and not yes:
+            raise typer.Exit(NEEDS_PERSON)
+        with session_of(f) as session:
+            codes = [session.review(one).exit_code for one in waiting]
+    raise typer.Exit(next((code for code in codes if code), 0))
+
+
+def undo(
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Default: the last applied.")] = None,
+    repo: Repo = HERE,
+    color: Color = None,
+) -> None:
+    """Take an applied change back, without touching anything else."""
+    with front(repo, {"ui": {"color": color}}) as f, session_of(f) as session:
+        outcome = session.undo(run_id)
+    raise typer.Exit(outcome.exit_code)
+
+
+def list_waiting(f: Front) -> "list[RunSummary]":
+    """Print the results that wait in this repository, newest first."""
+    from memory.store import Store
+
+    store = Store.open(f.places.database)
+    try:
+        waiting = store.pending(str(f.repo))
+    finally:
+        store.close()
+    for summary in waiting:
+        stat = inert_line(summary.diffstat.strip().splitlines()[-1]) if summary.diffstat.strip() else ""
+        typer.echo(f"{summary.id}  {summary.started[:16]}  {inert_line(summary.prompt)}  {stat}", err=True)
+    if not waiting:
+        typer.echo("Nothing waits for a decision here.", err=True)
+    return waiting
+
+
+def _format(name: str) -> Format:
+    forms: dict[str, Literal["text", "json", "stream-json"]] = {
+        "text": "text",
+        "json": "json",
+        "stream-json": "stream-json",
+    }
+    if name not in forms:
+        raise UsageError(f"no output format {name!r}", "use text, json or stream-json")
+    return forms[name]
