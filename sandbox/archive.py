@@ -1,7 +1,7 @@
 """Reads tar streams that a stranger made: regular files only, bounded, nothing ever written to disk.
 
-The standard library's `tarfile` is not used for reading, because its extraction filters were bypassed more than
-once (CVE-2025-4517, CVE-2026-11940) and because it follows what the stream says about links and sparse files.
+The standard library's `tarfile` is not used for reading: its extraction filters were bypassed more than once
+(CVE-2025-4517, CVE-2026-11940), and it follows what the stream says about links and sparse files.
 """
 
 from collections.abc import Iterable, Iterator
@@ -84,9 +84,8 @@ def read_archive(chunks: Iterable[bytes], caps: ArchiveCaps | None = None) -> Co
     caps = caps or ArchiveCaps()
     contents = Contents()
     source = _Source(chunks, caps.total_bytes + 2 * BLOCK * (caps.entries + 1))
-    total = count = 0
-    for header in _members(source):
-        count += 1
+    total = 0
+    for count, header in enumerate(_members(source), start=1):
         total += header.size
         if count > caps.entries:
             raise CopyOutRefused(f"more than {caps.entries} files to copy out")

@@ -1,7 +1,7 @@
-"""Takes the user's files into the shadow: lists them as git would, hashes only what changed since the last run.
+"""Takes the user's files into the shadow: lists them as git would, hashes only what changed since last time.
 
-Two indexes are at work. A copy of the user's own index tells which files are tracked; the shadow's index, kept
-between runs, tells which files are unchanged since they were hashed. Neither is ever the user's.
+Two indexes are at work. A copy of the user's own index tells which files are tracked; the shadow's index,
+kept between runs, tells which files are unchanged since they were hashed. Neither is ever the user's.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def _hash(place: Place, shadow: Shadow, listing: _Listing) -> str:
 
 def _list(place: Place, shadow: Shadow, limits: CopyLimits) -> _Listing:
     listing = _Listing()
-    tracked, untracked = _git_lists(place, shadow, limits, listing)
+    tracked, untracked = _git_lists(place, shadow, limits)
     real: dict[bytes, bool] = {b"": True}
     root = os.fsencode(place.root)
     for path in sorted(tracked | untracked):
@@ -115,9 +115,7 @@ def _is_real(root: bytes, folder: bytes, seen: dict[bytes, bool]) -> bool:
     return seen[folder]
 
 
-def _git_lists(
-    place: Place, shadow: Shadow, limits: CopyLimits, listing: _Listing
-) -> tuple[set[bytes], set[bytes]]:
+def _git_lists(place: Place, shadow: Shadow, limits: CopyLimits) -> tuple[set[bytes], set[bytes]]:
     """Tracked and untracked-not-ignored paths, as git sees them through a copy of the user's index."""
     with tempfile.TemporaryDirectory(dir=shadow.directory, prefix="user-index-") as folder:
         env = {
@@ -156,7 +154,7 @@ def _bounded_untracked(shadow: Shadow, env: dict[str, str], cap: int) -> Iterato
     assert process.stdout is not None
     with process.stdout as stream:
         rest, count = b"", 0
-        while count <= cap and (piece := stream.read1(1 << 16)):
+        while count <= cap and (piece := os.read(stream.fileno(), 1 << 16)):
             *names, rest = (rest + piece).split(b"\0")
             count += len(names)
             yield from names
@@ -186,7 +184,7 @@ def _quoted(path: Path) -> str:
 
 
 def _copy_excludes(place: Place, shadow: Shadow) -> None:
-    """Give the shadow the ignore rules that live outside the tree: info/exclude and the user's global file."""
+    """Give the shadow the ignore rules that live outside the tree: info/exclude, the user's global file."""
     sources = [place.common_dir / "info" / "exclude", _global_excludes()]
     text = b"\n".join(
         source.read_bytes()[: 1 << 20] for source in sources if source is not None and source.is_file()

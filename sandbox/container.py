@@ -1,8 +1,8 @@
 """One hardened container and the commands in it.
 
-The main process is a sleep that ends after the TTL, under a user id of its own; commands run under another one.
+The main process is a sleep that ends after the TTL, under a user id of its own; commands run under another.
 So one `kill -9 -1` as the commands' user ends everything they started, `setsid` children and fork bombs too,
-and cannot touch the main process. `run` of sandbox/docker.py relies on that instead of restarting the container.
+and cannot touch the main process: the container need not be restarted for a timeout.
 """
 
 import contextlib
@@ -123,8 +123,8 @@ class Container:
     ) -> Ended:
         """Run a program as the commands' user and pass its output on, stdout and stderr apart.
 
-        Returns when the program itself ends, even if a child still holds its output open; at the deadline, or as
-        soon as `stop` is true, it returns without having killed anything: `sweep` does that.
+        Returns when the program itself ends, even if a child still holds its output open. At the deadline,
+        or as soon as `stop` is true, it returns without having killed anything: `sweep` does that.
         """
         deadline = time.monotonic() + timeout_s
         with _lost_as("the command could not be started"):
@@ -171,7 +171,7 @@ class Container:
         max_bytes: int = 64 * 1024**2,
         timeout_s: float = 120.0,
     ) -> bytes:
-        """Standard output of a shell script of ours. Raises SandboxError when it fails, CopyOutRefused past the cap."""
+        """Standard output of a shell script of ours. Raises SandboxError when it fails, or past the cap."""
         output, errors = bytearray(), bytearray()
 
         def keep(kind: int, data: bytes) -> None:

@@ -27,8 +27,8 @@ MAX_COMMAND_BYTES = 100_000
 """The kernel's cap on one argument is 128 KiB."""
 _MAX_LISTING_BYTES = 64 * 1024**2
 
-# Runs the command with stdout and stderr on one pipe, so their order is kept; then kills what it left behind, so
-# that nobody holds the pipe; then tells on stderr, which the command never had, what the limits did to it.
+# Runs the command with stdout and stderr on one pipe, so their order is kept; then kills what it left behind,
+# so that nobody holds the pipe; then tells on stderr, which the command never had, what the limits did to it.
 _WRAPPER = """
 shell=/bin/sh; [ -x /bin/bash ] && shell=/bin/bash
 if [ "$2" = input ]; then $shell -c "$1" 2>&1; else $shell -c "$1" 2>&1 </dev/null; fi
@@ -36,7 +36,9 @@ status=$?
 kill -9 -1
 counters=/sys/fs/cgroup/memory.events
 [ -r $counters ] || counters=/sys/fs/cgroup/memory/memory.oom_control
-[ -r $counters ] && while read -r key value; do [ "$key" = oom_kill ] && echo "oom_kill $value" >&2; done <$counters
+[ -r $counters ] && while read -r key value; do
+    [ "$key" = oom_kill ] && echo "oom_kill $value" >&2
+done <$counters
 [ $status -eq 0 ] || stat -f -c 'free %a %d' /work /tmp >&2
 exit $status
 """
@@ -51,8 +53,8 @@ def _nothing_ignored(_paths: list[str]) -> set[str]:
 class DockerSandbox:
     """A container with a copy of the repository in /work; implements sandbox.protocol.Sandbox.
 
-    A lost container (or one that a command filled up) is replaced at the next use: from the archive, all writes, and
-    all changes reported so far. Not safe to share between threads.
+    A lost container (or one that a command filled up) is replaced at the next use, from the archive, all writes
+    and all changes reported so far. Not safe to share between threads.
     """
 
     def __init__(
@@ -208,9 +210,10 @@ class DockerSandbox:
             container.script(_EXTRACT, stdin=_pack(present))
 
     def changes(self) -> dict[str, bytes | None]:
-        """Regular files that commands changed, added or (None) deleted since the last call; see `notes` for the rest.
+        """Regular files that commands changed, added or (None) deleted since the last call.
 
-        Raises CopyOutRefused past the caps (nothing is reported then), SandboxLost.
+        `notes` tells what was left out. Raises CopyOutRefused past the caps (nothing is reported then),
+        SandboxLost.
         """
         if self._container is None:
             return {}

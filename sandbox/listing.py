@@ -112,6 +112,6 @@ def _check_caps(paths: list[str], listing: Listing, caps: ArchiveCaps) -> None:
     total = sum(listing[path].size for path in paths)
     if listing[largest].size > caps.file_bytes or total > caps.total_bytes:
         raise CopyOutRefused(
-            f"commands left too many bytes to copy out: {total}, of them {listing[largest].size} in {largest!r}",
+            f"commands left {total} bytes, too many to copy out, {listing[largest].size} in {largest!r}",
             "remove what the command generated",
         )

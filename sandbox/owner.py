@@ -21,14 +21,21 @@ VERSION = "adi.version"
 
 def host_key() -> str:
     """This machine's boot and process namespace: within it a process id means one process."""
-    parts = [socket.gethostname()]
-    for read in (
-        lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        lambda: str(Path("/proc/self/ns/pid").readlink()),
-    ):
-        with contextlib.suppress(OSError):
-            parts.append(read())
-    return " ".join(parts)
+    return " ".join((socket.gethostname(), _boot_id(), _pid_namespace()))
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "-"
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "-"
 
 
 def process_start(pid: int) -> str:

@@ -7,6 +7,7 @@ and files that make other programs run code when they change.
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from sandbox.errors import UnsafePath
@@ -93,4 +94,4 @@ def _is_protected(path: str) -> bool:
         return False
     if parts[-1] in _PROTECTED_FILES or any(part in _PROTECTED_FOLDERS for part in parts[:-1]):
         return True
-    return any(pair in _PROTECTED_PAIRS for pair in zip(parts, parts[1:], strict=False))
+    return any(pair in _PROTECTED_PAIRS for pair in pairwise(parts))
