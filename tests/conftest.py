@@ -7,6 +7,7 @@ Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated
 import os
 import subprocess
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,14 +30,16 @@ RepoFactory = Callable[[Mapping[str, str | bytes]], Path]
 @cache
 def missing_container() -> str:
     """Why the container layer cannot run; empty when it can."""
-    from sandbox.docker import connect
+    from sandbox.client import connect
     from sandbox.errors import SandboxError
+    from sandbox.images import is_present, recipe
 
     try:
-        connect().close()
+        with closing(connect()) as client:
+            tag = recipe("python").tag
+            return "" if is_present(tag, client) else f"no sandbox image {tag} (try: adi doctor --fix)"
     except SandboxError as error:
         return f"no Docker engine: {error} (try: adi doctor --fix)"
-    return ""
 
 
 @cache
@@ -57,6 +60,13 @@ def missing_weights() -> str:
 
 
 LAYERS = {"container": missing_container, "engine": missing_engine, "weights": missing_weights}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`, tests with real weights share one worker: two would fight for the cores."""
+    for item in items:
+        if item.get_closest_marker("weights"):
+            item.add_marker(pytest.mark.xdist_group("weights"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

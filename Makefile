@@ -1,0 +1,66 @@
+# What a person or CI asks for. `make` alone lists it.
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup ready test check format demo bench clean
+
+help:
+	@echo 'make setup   virtual environment in $(VENV) with ADI and its tools, versions as in constraints.txt'
+	@echo 'make demo    from nothing to an accepted, tested change in a small repository'
+	@echo 'make test    all tests; Docker, the sandbox image and the model are made ready first'
+	@echo 'make check   format, lint, types and house rules, in under a minute'
+	@echo 'make format  format the code'
+	@echo 'make bench   DATA=<dir of QuixBugs tasks>: measure the agent'
+	@echo 'make clean   remove what these targets made in this directory'
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo 'setup: virtual environment in $(VENV) with $(PYTHON)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'error: ADI needs Python 3.11 or newer'; echo 'hint: make PYTHON=python3.11 $(MAKECMDGOALS)'; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { echo 'hint: apt-get install python3-venv'; rm -rf $(VENV); exit 2; }
+	@echo 'setup: installing ADI and its tools (a few minutes the first time)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+	@echo 'setup: done; $(BIN)/adi is ready'
+
+ready: setup
+	@echo 'ready: Docker engine, sandbox image and model (made or fetched when missing)'
+	@$(BIN)/adi doctor --fix
+
+test: setup
+	@$(MAKE) --no-print-directory ready || echo 'test: what is missing is skipped, and the reason told'
+	@echo 'test: all tests, $(JOBS) at a time'
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
+
+check: setup
+	@echo 'check: format and lint'
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@echo 'check: types'
+	@$(BIN)/mypy
+	@echo 'check: house rules'
+	@$(BIN)/python -m pytest -q tests/test_project_rules.py tests/test_project_install.py
+
+format: setup
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format .
+
+demo: ready
+	@echo 'demo: a failing test in a small repository, and ADI'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+bench: ready
+	@test -n '$(DATA)' || { echo 'usage: make bench DATA=<dir of QuixBugs tasks>'; exit 2; }
+	@echo 'bench: the agent on the tasks of $(DATA)'
+	@$(BIN)/adi eval quixbugs --data '$(DATA)'
+
+clean:
+	@echo 'clean: virtual environment, caches and builds; models, images and the memory stay'
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
