@@ -53,7 +53,7 @@ def _nothing_ignored(_paths: list[str]) -> set[str]:
 class DockerSandbox:
     """A container with a copy of the repository in /work; implements sandbox.protocol.Sandbox.
 
-    A lost container (or one that a command filled up) is replaced at the next use, from the archive, all writes
+    A lost container (or one that a command filled up) is replaced at the next use: archive, then all writes
     and all changes reported so far. Not safe to share between threads.
     """
 
