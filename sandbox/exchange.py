@@ -43,8 +43,8 @@ def exchange(
 ) -> None:
     """Replace the first of each pair by the second (None: no file); undo is the same with the pairs swapped.
 
-    `modes` gives the git mode of files that are made; existing ones keep theirs. `checkpoint` is told each stage
-    before it begins; what it raises is rolled back like any failure.
+    `modes` gives the git mode of files that are made; existing ones keep theirs. `checkpoint` is told each
+    stage before it begins; what it raises is rolled back like any failure.
     Raises Conflict (names files that are not what the first of their pair says), UnsafePath, DiskFull,
     ExchangeFailed. After any of them the tree is as it was.
     """
@@ -142,15 +142,13 @@ def _place(tree: Tree, job: _Job) -> None:
         tree.rename(job.item.fresh, job.item.path)
     else:
         try:
-            tree.link(
-                job.item.fresh, job.item.path
-            )  # fails, unlike a rename, when someone made the file just now
+            tree.place(job.item.fresh, job.item.path)
         except FileExistsError as error:
             raise Conflict([job.item.path], hint=_KEPT) from error
 
 
 def _roll_back(tree: Tree, intent: Intent) -> list[str]:
-    """Put the old files back; gives the paths that somebody else changed meanwhile, which stay as they are."""
+    """Put the old files back; gives the paths that somebody else changed meanwhile, left alone."""
     kept = [item.path for item in reversed(intent.items) if not _take_back(tree, item)]
     for folder in reversed(intent.folders):
         tree.remove_folder(folder)

@@ -132,7 +132,7 @@ class Tree:
         )
 
     def place(self, source: str, target: str) -> None:
-        """Give a file its final name, in the same folder. Raises FileExistsError rather than replace a file."""
+        """Give a file its final name, in the same folder. Raises FileExistsError, never replaces."""
         new_name = target.rpartition("/")[2]
         with self.parent(source) as (folder, name):
             try:
