@@ -19,8 +19,31 @@ FILES = 3
 MAX_BYTES = 200_000
 """A larger source file is no suspect: it is data or generated."""
 
-SOURCE = {".py", ".js", ".mjs", ".cjs", ".ts", ".jsx", ".tsx", ".go", ".rs", ".java", ".rb", ".c", ".cc", ".cpp",
-          ".h", ".hpp", ".sh", ".pl", ".lua", ".php", ".cs"}  # fmt: skip
+SOURCE = frozenset(
+    [
+        ".py",
+        ".js",
+        ".mjs",
+        ".cjs",
+        ".ts",
+        ".jsx",
+        ".tsx",
+        ".go",
+        ".rs",
+        ".java",
+        ".rb",
+        ".c",
+        ".cc",
+        ".cpp",
+        ".h",
+        ".hpp",
+        ".sh",
+        ".pl",
+        ".lua",
+        ".php",
+        ".cs",
+    ]
+)
 COMMENT = ("#", "//", "/*", "*", "--")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
 
@@ -60,9 +83,7 @@ def suspects(files: WorkCopy, results: Sequence[CheckResult], prompt: str) -> li
 
 def _is_source(files: WorkCopy, path: str) -> bool:
     return (
-        PurePosixPath(path).suffix in SOURCE
-        and not is_test_path(path)
-        and 0 < files.size(path) <= MAX_BYTES
+        PurePosixPath(path).suffix in SOURCE and not is_test_path(path) and 0 < files.size(path) <= MAX_BYTES
     )
 
 
@@ -160,6 +181,8 @@ def _documented(text: str) -> set[int]:
     return {
         line
         for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }

@@ -6,6 +6,7 @@ Everything that costs something goes through here, so that it is recorded and co
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from agent.percolate import Recorder
@@ -19,6 +20,7 @@ from memory.records import (
     Completion,
     Message,
     Noted,
+    Payload,
     Prompted,
     Status,
     Task,
@@ -36,6 +38,26 @@ CANDIDATE_CHARS = 2_000
 
 class BudgetSpent(Exception):
     """A limit of the run is reached: which one, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a decision about a change is made, by a run or about a stored result."""
+
+    emit: Callable[[Payload], object]
+    keep: Callable[[bytes], str]
+    """Stores bytes and gives their SHA-256."""
+    repo: Path
+    journal: Path
+    """Directory of the exchange's journal."""
+    patch_file: Path
+    """Where the patch lies for a person, outside the store."""
+
+    def publish(self, diff: bytes) -> str:
+        """Keep a patch in the store and as a file. Returns its SHA-256."""
+        self.patch_file.parent.mkdir(parents=True, exist_ok=True)
+        self.patch_file.write_bytes(diff)
+        return self.keep(diff)
 
 
 @dataclass(slots=True)
@@ -63,6 +85,7 @@ class Run:
     sandbox: Sandbox
     model: Model
     recorder: Recorder
+    desk: Desk
     on_text: Callable[[str], None] | None = None
     on_output: Callable[[bytes], None] | None = None
     baseline: tuple[CheckResult, ...] = ()
@@ -148,5 +171,3 @@ class Run:
 
     def note(self, level: Literal["info", "warning", "error"], text: str, hint: str = "") -> None:
         self.recorder.emit(Noted(level=level, text=text, hint=hint))
-
-

@@ -1,0 +1,153 @@
+"""From a finished work copy to the user's tree: the verdict, the decision, the exchange, and its undo."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.person import Decision, Person
+from agent.run import Desk, Run
+from memory.records import Applied, Evaluation, RunEnded, Stop, UserActed, Verdict
+from sandbox.errors import Conflict, PatchError
+from sandbox.exchange import exchange
+from sandbox.workcopy import WorkCopy
+
+EXIT_CODES = {
+    Stop.ACCEPTED: 0,
+    Stop.REJECTED: 3,
+    Stop.FAILED: 3,
+    Stop.NOTHING_TO_DO: 3,
+    Stop.STUCK: 3,
+    Stop.PENDING: 4,
+    Stop.CONFLICT: 4,
+    Stop.BUDGET: 5,
+    Stop.ENVIRONMENT: 6,
+    Stop.ERROR: 1,
+    Stop.INTERRUPTED: 130,
+}
+"""DESIGN section 6: what happened, from evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended."""
+
+    stop: Stop
+    detail: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.stop]
+
+    def event(self, seconds: float) -> RunEnded:
+        return RunEnded(stop=self.stop, exit_code=self.exit_code, detail=self.detail, seconds=seconds)
+
+
+def settle(run: Run, person: Person, judge: Callable[[WorkCopy], Evaluation], ended: Ending | None) -> Ending:
+    """Judge the change and let the person decide. `ended` says why the work stopped early, if it did."""
+    if not run.files.changed():
+        return ended or Ending(Stop.NOTHING_TO_DO, "the checks pass and nothing was changed")
+    decision, ending = decide(run.desk, person, judge, run.files, ended)
+    run.spent.paused_s += decision.seconds
+    return ending
+
+
+def decide(
+    desk: Desk,
+    person: Person,
+    judge: Callable[[WorkCopy], Evaluation],
+    files: WorkCopy,
+    ended: Ending | None = None,
+    known: Evaluation | None = None,
+) -> tuple[Decision, Ending]:
+    """Verdict, question, and what follows, again after every edit of the diff.
+
+    `known` is the verdict on `files` when there is one already.
+    """
+    while True:
+        diff = files.diff()
+        evaluation = known or judge(files)
+        known = None
+        sha256 = _publish(desk, files, diff, evaluation)
+        decision = person.decide(diff, evaluation)
+        if decision.viewed:
+            desk.emit(UserActed(action="view-diff"))
+        if decision.action != "edit":
+            return decision, _follow(desk, files, sha256, decision, evaluation, ended)
+        desk.emit(UserActed(action="edit-diff", seconds=decision.seconds))
+        try:
+            files = files.patched(decision.patch)
+        except PatchError as error:
+            person.tell(f"The edited diff cannot be used: {error}")
+            known = evaluation
+        else:
+            ended = None
+
+
+def _publish(desk: Desk, files: WorkCopy, diff: bytes, evaluation: Evaluation) -> str:
+    sha256 = desk.publish(diff)
+    desk.emit(Verdict(evaluation=evaluation, diff_sha256=sha256, diffstat=diffstat(files)))
+    return sha256
+
+
+def _follow(
+    desk: Desk,
+    files: WorkCopy,
+    sha256: str,
+    decision: Decision,
+    evaluation: Evaluation,
+    ended: Ending | None,
+) -> Ending:
+    """Record the decision and do what it says."""
+    if decision.action == "reject":
+        desk.emit(UserActed(action="reject", detail=decision.reason, seconds=decision.seconds))
+        return Ending(Stop.REJECTED, decision.reason)
+    if decision.action == "defer":
+        desk.emit(UserActed(action="defer", detail=decision.reason, seconds=decision.seconds))
+        if waits(evaluation) or not decision.automatic:
+            return Ending(Stop.PENDING, f"{decision.reason}; `adi review` shows it")
+        return ended or Ending(Stop.FAILED, evaluation.detail)
+    action = "auto-accept" if decision.automatic else "accept"
+    desk.emit(UserActed(action=action, detail=decision.reason, seconds=decision.seconds))
+    try:
+        exchange(desk.repo, files.changed(), desk.journal)
+    except Conflict as conflict:
+        kept = f"the change is kept in {desk.patch_file.name} and in `adi review`"
+        return Ending(Stop.CONFLICT, f"{conflict}; nothing was applied, {kept}")
+    desk.emit(Applied(paths=tuple(files.changed()), diff_sha256=sha256))
+    return Ending(Stop.ACCEPTED, evaluation.detail)
+
+
+def waits(evaluation: Evaluation) -> bool:
+    """True when the checks pass, so that only a person's word is missing."""
+    return bool(evaluation.results) and all(result.passed for result in evaluation.results)
+
+
+def take_back(desk: Desk, files: WorkCopy, sha256: str) -> Ending:
+    """Undo an applied change: every file as it was, or nothing at all when one was changed since."""
+    changes = files.changed()
+    try:
+        exchange(
+            desk.repo, {path: (after, before) for path, (before, after) in changes.items()}, desk.journal
+        )
+    except Conflict as conflict:
+        return Ending(Stop.CONFLICT, f"{conflict}; nothing was taken back")
+    desk.emit(UserActed(action="undo"))
+    desk.emit(Applied(undone=True, paths=tuple(changes), diff_sha256=sha256))
+    return Ending(Stop.ACCEPTED, f"{len(changes)} file(s) are as they were")
+
+
+def diffstat(files: WorkCopy) -> str:
+    """Such as `gcd.py +1 -1`, one file a line."""
+    lines = []
+    for path, (before, after) in files.changed().items():
+        plus, minus = _counted(before or b"", after or b"")
+        lines.append(f"{path} +{plus} -{minus}")
+    return "\n".join(lines)
+
+
+def _counted(before: bytes, after: bytes) -> tuple[int, int]:
+    """Lines added and removed."""
+    import difflib
+
+    matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
+    changed = [code for code in matcher.get_opcodes() if code[0] != "equal"]
+    return sum(code[4] - code[3] for code in changed), sum(code[2] - code[1] for code in changed)

@@ -1,0 +1,212 @@
+"""Evaluate: carry the plan out in the sandbox, step by step, until its checks hold or a rule ends it.
+
+A step is done on evidence only: its check was run and passed. What the model says is never evidence.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from agent import context
+from agent.localize import suspects
+from agent.run import Run
+from agent.search import search
+from feedback.shrink import shrink
+from memory.records import (
+    Action,
+    ActionEnded,
+    ActionStarted,
+    Check,
+    CheckResult,
+    Completion,
+    Malformed,
+    Message,
+    Observation,
+    Plan,
+    PlanStep,
+    Status,
+    Step,
+    Stop,
+)
+from model.protocol import Sampling
+from sandbox.workcopy import WorkCopy
+from tools import registry
+from tools.protocol import ToolResult, Workspace
+
+MALFORMED: Final = 3
+"""Malformed answers in a row that end an attempt."""
+REPEATS: Final = 3
+"""Equal actions in a row that end an attempt; the second one is corrected."""
+ATTEMPTS: Final = ((0.0, 0), (0.7, 1))
+"""Temperature and seed of each attempt at a step."""
+ACT_TOKENS: Final = 1200
+SEARCH_SHARE: Final = 0.7
+"""Share of the run's time that the candidate search may use."""
+OBSERVED_CHARS: Final = 2_500
+"""Text of one observation in the chat."""
+
+
+def evaluate(run: Run, plan: Plan) -> Stop | None:
+    """Carry out every step. None when every step's check holds, otherwise why it ended.
+
+    Raises BudgetSpent, ModelError and SandboxError.
+    """
+    for step in plan.steps:
+        check = run.named(step.check)
+        before = _state(run, check)
+        if before.passed and run.failing and run.files.changed():
+            continue  # an earlier step reached this one's goal too
+        if not before.passed and run.infill and _searched(run, step, check, before):
+            continue
+        stop = act(run, step, check, before)
+        if stop is not None:
+            return stop
+    return None
+
+
+def _state(run: Run, check: Check) -> CheckResult:
+    """How the check stands now; the gathered result where nothing was changed since."""
+    known = {result.check: result for result in run.baseline}
+    if not run.files.changed() and check.name in known:
+        return known[check.name]
+    return run.check(check, "step")
+
+
+def _searched(run: Run, step: PlanStep, check: Check, before: CheckResult) -> bool:
+    limit = run.task.limits.wall_s
+    return search(run, step, check, before, until_s=limit * SEARCH_SHARE if limit else math.inf)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One conversation with the model about one step of the plan."""
+
+    run: Run
+    step: PlanStep
+    check: Check
+    about: str
+    space: Workspace
+    sampling: Sampling
+    steps: list[Step] = field(default_factory=list)
+    malformed: int = 0
+    repeats: int = 0
+    previous: str = ""
+    check_passes: bool = False
+
+    def act(self) -> Stop | None:
+        """Act until the check holds. None when it does, otherwise why the attempt ended."""
+        while True:
+            completion = self._ask()
+            observation = self._observe(completion)
+            if observation is None:
+                return None
+            if self.malformed >= MALFORMED or self.repeats >= REPEATS:
+                return Stop.STUCK
+            if not self._fits():
+                return Stop.FAILED
+
+    def _messages(self) -> list[Message]:
+        return context.act_messages(registry.cards(), self.about, self.step, self.steps)
+
+    def _fits(self) -> bool:
+        """Forget the older half of the chat when the window is full; False when that is not enough."""
+        if not self.run.fits(self._messages(), self.sampling.max_tokens):
+            self.steps = self.steps[(len(self.steps) + 1) // 2 :]
+            self.run.note("info", "the older half of the conversation left the window")
+        return self.run.fits(self._messages(), self.sampling.max_tokens)
+
+    def _ask(self) -> Completion:
+        heat = 0.7 if self.malformed or self.repeats else self.sampling.temperature
+        sampling = replace(
+            self.sampling, temperature=heat, seed=self.sampling.seed + len(self.steps) + self.malformed
+        )
+        return self.run.chat("act", self._messages(), sampling)[0]
+
+    def _observe(self, completion: Completion) -> Observation | None:
+        """Do what the model asked for; None when the step is done."""
+        number = self.run.spent.steps
+        self.run.spent.steps += 1
+        try:
+            call = registry.parse(completion.text)
+        except registry.Malformed as error:
+            self.malformed += 1
+            self.run.recorder.emit(Malformed(step=number, reason=str(error)))
+            return self._remember(completion, None, ToolResult(Status.REFUSED, str(error), "malformed"))
+        self.malformed = 0
+        action = Action(id=f"step-{number}", tool=call.tool, arguments=dict(call.arguments))
+        self.run.recorder.emit(ActionStarted(step=number, action=action))
+        result, done = self._execute(call)
+        observation = self._remember(completion, action, result)
+        return None if done else observation
+
+    def _execute(self, call: registry.Call) -> tuple[ToolResult, bool]:
+        """The tool's result, the check's after a change, and whether the step is done."""
+        text = json.dumps([call.tool, dict(call.arguments)], sort_keys=True)
+        self.repeats = self.repeats + 1 if text == self.previous else 0
+        self.previous = text
+        if self.repeats:
+            return ToolResult(
+                Status.REFUSED, "You have just done exactly this. Do something else.", "repeated"
+            ), False
+        before = self.run.files.changed()
+        result = registry.execute(call, self.space)
+        if call.tool == "run":
+            self.run.files.absorb(self.space.sandbox.changes())
+        changed = self.run.files.changed() != before
+        if not changed and call.tool != "submit":
+            return result, False
+        checked = self.run.check(self.check, "step")
+        told = replace(result, output=f"{result.output}\n{shrink(checked, OBSERVED_CHARS)}")
+        return told, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
+
+    def _enough(self, tool: str) -> bool:
+        """A check that failed before proves the step; one that never failed needs the model's word too."""
+        return tool == "submit" or not self.check_passes
+
+    def _remember(self, completion: Completion, action: Action | None, result: ToolResult) -> Observation:
+        observation = Observation(
+            action_id=action.id if action else "",
+            status=result.status,
+            output=result.output[:OBSERVED_CHARS],
+            truncated=result.truncated or len(result.output) > OBSERVED_CHARS,
+            summary=result.summary,
+        )
+        number = self.run.spent.steps - 1
+        self.steps.append(Step(index=number, completion=completion, action=action, observation=observation))
+        if action is not None:
+            self.run.recorder.emit(ActionEnded(step=number, observation=observation))
+        return observation
+
+
+def act(run: Run, step: PlanStep, check: Check, before: CheckResult) -> Stop | None:
+    """Let the model act, several times from the same beginning. None when the step's check holds."""
+    start = run.files.fork()
+    failing = [] if before.passed else [before]
+    where = suspects(run.files, failing, f"{run.task.prompt} {step.goal} {' '.join(step.files)}")
+    about = context.situation(run.task.prompt, run.files.paths(), failing, where)
+    grammar = registry.grammar(run.files.paths()) if run.model.capabilities.grammar else ""
+    stop: Stop | None = Stop.FAILED
+    for temperature, seed in ATTEMPTS:
+        restore(run.files, start)
+        space = Workspace(
+            files=run.files,
+            sandbox=run.sandbox,
+            checks=run.task.checks,
+            command_s=run.task.limits.check_s,
+            seen={suspect.path for suspect in where},
+        )
+        sampling = Sampling(max_tokens=ACT_TOKENS, temperature=temperature, seed=seed, grammar=grammar)
+        stop = Attempt(run, step, check, about, space, sampling, check_passes=before.passed).act()
+        if stop is None:
+            return None
+    return stop
+
+
+def restore(files: WorkCopy, start: WorkCopy) -> None:
+    """Bring the work copy back to an earlier state."""
+    for path in {*files.changed(), *start.changed()}:
+        if start.exists(path):
+            files.write(path, start.read(path))
+        elif files.exists(path):
+            files.delete(path)

@@ -1,0 +1,72 @@
+"""The loop: gather evidence, Reflect, Evaluate, judge, let a person decide. Percolate keeps all of it."""
+
+from collections.abc import Callable
+
+from agent.accept import Ending, settle
+from agent.context import situation
+from agent.errors import UsageError
+from agent.evaluate import evaluate
+from agent.localize import suspects
+from agent.person import Person
+from agent.reflect import make_plan
+from agent.run import BudgetSpent, Run
+from memory.records import Evaluation, Plan, PlanMade, Stop, UserActed
+from sandbox.workcopy import WorkCopy
+
+Judge = Callable[[WorkCopy], Evaluation]
+"""Runs the checks on a second, clean copy with the change applied."""
+
+
+def run_task(run: Run, person: Person, judge: Judge) -> Ending:
+    """One task from its evidence to a decision. Raises ModelError, SandboxError, StoreError, UsageError."""
+    gather(run)
+    plan = approved(run, reflect(run), person)
+    if plan is None:
+        return Ending(Stop.REJECTED, "the plan was cancelled; nothing was run")
+    return settle(run, person, judge, carry_out(run, plan))
+
+
+def gather(run: Run) -> None:
+    """See how the checks stand before anything is changed."""
+    if not run.task.checks:
+        raise UsageError(
+            "no checks found: nothing could prove the result",
+            'name a command that must pass: adi run "TASK" --check "python3 -m pytest"',
+        )
+    run.baseline = tuple(run.check(check, "gather") for check in run.task.checks)
+
+
+def reflect(run: Run) -> Plan:
+    """The plan, by the model or by rule when the budget does not allow asking."""
+    where = suspects(run.files, run.failing, run.task.prompt)
+    paths = [suspect.path for suspect in where] or run.files.paths()[:20]
+    plan = make_plan(run, situation(run.task.prompt, run.files.paths(), run.failing, where), paths)
+    run.recorder.emit(PlanMade(plan=plan))
+    return plan
+
+
+def approved(run: Run, plan: Plan, person: Person) -> Plan | None:
+    """The plan as the person wants it; None when it was cancelled."""
+    answer = person.review_plan(plan, run.task.checks)
+    run.spent.paused_s += answer.seconds
+    if answer.plan is None:
+        run.recorder.emit(UserActed(action="reject", detail="plan", seconds=answer.seconds))
+    elif answer.plan != plan:
+        run.recorder.emit(UserActed(action="edit-plan", seconds=answer.seconds))
+        run.recorder.emit(PlanMade(plan=answer.plan))
+    return answer.plan
+
+
+def carry_out(run: Run, plan: Plan) -> Ending | None:
+    """None when every step's check holds, otherwise how the work ended."""
+    try:
+        stop = evaluate(run, plan)
+    except BudgetSpent as spent:
+        return Ending(Stop.BUDGET, f"the run's limit of {spent} is reached")
+    return None if stop is None else Ending(stop, REASONS[stop])
+
+
+REASONS = {
+    Stop.FAILED: "no change that was tried makes the checks pass",
+    Stop.STUCK: "the model repeated itself or wrote nothing that is an action",
+}

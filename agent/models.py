@@ -1,0 +1,31 @@
+"""From the settings to a choice of model."""
+
+import os
+
+from agent.errors import UsageError
+from agent.settings import Directories, Settings
+from model.connect import DEFAULT, ModelChoice
+
+N_CTX = 8192
+"""Default window in tokens: small models lose their way in longer ones (see the Aider edit benchmark)."""
+
+
+def choice_of(settings: Settings, places: Directories) -> ModelChoice:
+    """What `connect` needs. Raises UsageError for an engine or a key that is not there."""
+    model = settings.model
+    if model.engine == "torch":
+        raise UsageError("engine `torch` is not built yet", "use model.engine = llama or url")
+    url = model.engine == "url" or (model.engine == "auto" and bool(model.url))
+    if model.api_key_env and model.api_key_env not in os.environ:
+        raise UsageError(f"model.api_key_env names {model.api_key_env}, which is not set", "export it first")
+    return ModelChoice(
+        data_dir=places.data,
+        engine="url" if url else "llama",
+        name=model.name or DEFAULT,
+        url=model.url,
+        api_key=os.environ.get(model.api_key_env, "") if model.api_key_env else "",
+        threads=model.threads,
+        n_ctx=model.n_ctx or N_CTX,
+        idle_s=model.idle_s,
+        user_catalogue=places.catalogue_file,
+    )

@@ -1,0 +1,375 @@
+"""Candidate search: many cheap texts for suspicious places, filtered by compiling, then by running.
+
+Small models repair more by being sampled than by being told off (DESIGN section 5, rule 5). A proposer
+asks for the text of one hole: one line rewritten in view of the failure, one line or a missing line
+filled in from both sides, or a whole function. Only the checks the person gave or the repository has
+choose between candidates; nothing is ever selected by a test that the agent cannot see.
+"""
+
+import ast
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent import context
+from agent.localize import Suspect, suspects
+from agent.run import Run
+from memory.records import (
+    Action,
+    ActionEnded,
+    ActionStarted,
+    Check,
+    CheckResult,
+    Completion,
+    Observation,
+    PlanStep,
+    Searched,
+    Status,
+)
+from model.errors import PromptTooLong, Unsupported
+from model.protocol import Sampling
+
+LINES = 60
+"""Lines of one file that are tried."""
+FUNCTIONS = 4
+"""Functions of one file that are rewritten whole."""
+FUNCTION_LINES = 60
+"""A longer function is not rewritten whole."""
+LINE_TOKENS = 64
+FILL_CHARS = 4_000
+"""Text of the file on each side of a gap."""
+DEFECTS = 3
+"""Partial repairs that may be built upon, one after the other."""
+HUNG_S = 8.0
+"""Seconds a candidate gets when the checks did not end before the change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Lines `first` to `last` of a file, 1-based; `last` = `first` - 1 is the gap before a line."""
+
+    suspect: Suspect
+    first: int
+    last: int
+    name: str = ""
+    """Function that the hole is, if it is one."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.suspect.path}:{self.first}"
+
+    def filled(self, text: str) -> str:
+        """The file with the hole replaced, its line endings kept."""
+        lines = self.suspect.text.splitlines(keepends=True)
+        ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+        new = "".join(f"{line}{ending}" for line in text.splitlines())
+        if self.last == len(lines) and lines and not lines[-1].endswith(("\n", "\r")):
+            new = new.removesuffix(ending)
+        return "".join([*lines[: self.first - 1], new, *lines[self.last :]])
+
+
+class Proposer(Protocol):
+    """One way to fill holes."""
+
+    name: str
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        """Where to try, most promising first."""
+        ...
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
+        """Texts for the hole, best first. Raises what Run.chat raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteLine:
+    """Ask in chat for the corrected text of a named line: almost all of the prompt is cached."""
+
+    temperature: float = 0.0
+    n: int = 1
+    name: str = "rewrite line"
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        return (Hole(suspect, line, line) for line in suspect.lines[:LINES])
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
+        original = hole.suspect.text.splitlines()[hole.first - 1]
+        indent = original[: len(original) - len(original.lstrip())]
+        python = hole.suspect.path.endswith(".py")
+        messages = context.line_messages(about, hole.suspect, hole.first)
+        sampling = Sampling(
+            max_tokens=LINE_TOKENS,
+            temperature=self.temperature,
+            n=self.n,
+            seed=hole.first,
+            stop=("`", "\n") if python else ("`\n", "\n"),
+        )
+        answers = run.chat("rewrite", messages, sampling)
+        return [indent + text.removesuffix("`").strip() for text in _finished(answers) if text.strip("` \t")]
+
+
+@dataclass(frozen=True, slots=True)
+class FillLine:
+    """Leave a line out, or open a gap before it, and let the model fill in from both sides."""
+
+    temperature: float = 0.0
+    n: int = 1
+    insert: bool = False
+    name: str = "fill in line"
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        for line in suspect.lines[:LINES]:
+            yield Hole(suspect, line + 1 if self.insert else line, line)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        lines = context.shown(hole.suspect.text).splitlines(keepends=True)
+        prefix = "".join(lines[: hole.first - 1])[-FILL_CHARS:]
+        suffix = "".join(lines[hole.last :])[:FILL_CHARS]
+        sampling = Sampling(
+            max_tokens=LINE_TOKENS,
+            temperature=self.temperature,
+            n=self.n,
+            seed=hole.first,
+            stop=("\n",),
+        )
+        before = context.infill_context(hole.suspect, run.failing)
+        answers = run.fill(prefix, f"\n{suffix}", before, sampling)
+        return [text.rstrip() for text in _finished(answers) if text.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteFunction:
+    """Ask in chat for a whole function: for defects that are not on one line."""
+
+    temperature: float = 0.7
+    n: int = 4
+    name: str = "rewrite function"
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        for span in suspect.functions[:FUNCTIONS]:
+            if span.last - span.first < FUNCTION_LINES:
+                yield Hole(suspect, span.first, span.last, span.name)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
+        original = "\n".join(hole.suspect.text.splitlines()[hole.first - 1 : hole.last])
+        room = 64 + 2 * run.model.count_text(context.shown(original))
+        sampling = Sampling(
+            max_tokens=room, temperature=self.temperature, n=self.n, seed=hole.first, stop=("\n```\n",)
+        )
+        answers = run.chat("rewrite", context.function_messages(about, hole.name), sampling)
+        indent = original[: len(original) - len(original.lstrip())]
+        found = [function_in(text, hole.name) for text in _finished(answers)]
+        return [textwrap.indent(text, indent) for text in found if text]
+
+
+ROUNDS: tuple[Proposer, ...] = (
+    RewriteLine(),
+    RewriteFunction(),
+    RewriteLine(0.8, 4, name="sample lines"),
+    FillLine(),
+    FillLine(insert=True, name="fill in missing line"),
+    FillLine(0.8, 4, name="sample fills"),
+    FillLine(0.8, 3, insert=True, name="sample missing lines"),
+    RewriteFunction(1.0, 8, name="sample functions"),
+)
+"""Cheapest first: what a round costs is mostly prefill, then written tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A changed file that was run."""
+
+    hole: Hole
+    text: str
+    data: bytes
+    result: CheckResult
+
+
+@dataclass(slots=True)
+class Search:
+    """One search for one defect: its state between rounds."""
+
+    run: Run
+    check: Check
+    failing: CheckResult
+    """How the check ended before the change."""
+    about: str
+    until_s: float
+    """Seconds of the run at which the search ends."""
+    seen: set[bytes] = field(default_factory=set)
+    executed: int = 0
+    best: Candidate | None = None
+    """The best partial repair: fewer failing tests, none of them new."""
+
+    def find(self, where: list[Suspect]) -> Candidate | None:
+        """The first candidate that passes, or the best partial repair when every round is over."""
+        self.seen |= {suspect.text.encode("utf-8", "surrogateescape") for suspect in where}
+        for proposer in ROUNDS:
+            for hole in _interleaved([list(proposer.holes(suspect)) for suspect in where]):
+                found = self._try(proposer, hole)
+                if found is not None:
+                    return found
+                if self.run.spent.seconds >= self.until_s:
+                    return self.best
+        return self.best
+
+    def _try(self, proposer: Proposer, hole: Hole) -> Candidate | None:
+        try:
+            texts = proposer.propose(self.run, self.about, hole)
+        except (PromptTooLong, Unsupported):
+            return None
+        passing = None
+        for text in texts:
+            candidate = self._execute(hole, text)
+            if candidate is not None and self._holds(candidate):
+                passing = candidate
+                break
+        self.run.recorder.emit(
+            Searched(
+                strategy=proposer.name,
+                place=hole.place,
+                candidates=len(self.seen),
+                executed=self.executed,
+                passed=int(passing is not None),
+            )
+        )
+        return passing
+
+    def _execute(self, hole: Hole, text: str) -> Candidate | None:
+        """Run the check on a candidate; None when it is not new or does not compile."""
+        path, files = hole.suspect.path, self.run.files
+        changed = hole.filled(text)
+        data = changed.encode("utf-8", "surrogateescape")
+        if data in self.seen:
+            return None
+        self.seen.add(data)
+        if not compiles(path, changed):
+            return None
+        self.run.spend()
+        original = files.read(path)
+        files.write(path, data)
+        try:
+            self.executed += 1
+            result = self.run.check(self.check, "candidate", self._patience())
+        finally:
+            files.write(path, original)
+        return Candidate(hole, text, data, result)
+
+    def _patience(self) -> float:
+        """Seconds that a candidate may take."""
+        limit = self.run.task.limits.check_s or HUNG_S
+        if self.failing.status == Status.TIMEOUT:
+            return min(limit, HUNG_S)
+        return min(limit, max(3.0, 3 * self.failing.duration_s))
+
+    def _holds(self, candidate: Candidate) -> bool:
+        """True when it passes and breaks no other check; remembers the best partial repair."""
+        result = candidate.result
+        if not result.passed:
+            known = {failure.test for failure in self.failing.failures}
+            fewer = 0 < result.tests_failed < (self.best.result if self.best else self.failing).tests_failed
+            if fewer and {failure.test for failure in result.failures} <= known:
+                self.best = candidate
+            return False
+        others = [
+            item
+            for item, before in zip(self.run.task.checks, self.run.baseline, strict=True)
+            if before.passed and item.name != self.check.name
+        ]
+        return not others or self._others_hold(candidate, others)
+
+    def _others_hold(self, candidate: Candidate, others: list[Check]) -> bool:
+        path, files = candidate.hole.suspect.path, self.run.files
+        original = files.read(path)
+        files.write(path, candidate.data)
+        try:
+            return all(self.run.check(item, "candidate").passed for item in others)
+        finally:
+            files.write(path, original)
+
+
+def search(run: Run, step: PlanStep, check: Check, failing: CheckResult, until_s: float) -> bool:
+    """Repair what makes the check fail; True when it passes. The work copy keeps what was adopted.
+
+    Ends when the run is `until_s` seconds old. Raises what Run.chat raises.
+    """
+    for _ in range(DEFECTS):
+        where = _preferred(suspects(run.files, [failing], run.task.prompt), step.files)
+        if not where:
+            return False
+        about = context.situation(run.task.prompt, run.files.paths(), [failing], where)
+        found = Search(run, check, failing, about, until_s).find(where)
+        if found is None:
+            return False
+        adopt(run, found)
+        if found.result.passed:
+            return True
+        if run.spent.seconds >= until_s:
+            return False
+        failing = found.result
+    return False
+
+
+def adopt(run: Run, found: Candidate) -> None:
+    """Make the candidate part of the work copy, recorded as the edit that it is."""
+    hole = found.hole
+    arguments = {"path": hole.suspect.path, "first": hole.first, "last": hole.last, "body": found.text}
+    action = Action(id=f"search-{run.spent.steps}", tool="edit", arguments=arguments)
+    run.recorder.emit(ActionStarted(step=run.spent.steps, action=action))
+    run.files.write(hole.suspect.path, found.data)
+    summary = f"{hole.place} {max(1, len(found.text.splitlines()))} line(s)"
+    run.recorder.emit(
+        ActionEnded(
+            step=run.spent.steps,
+            observation=Observation(
+                action_id=action.id, status=Status.OK, output=found.text, summary=summary
+            ),
+        )
+    )
+    run.spent.steps += 1
+
+
+def compiles(path: str, text: str) -> bool:
+    """False when a Python file does not parse; other languages are left to their checks."""
+    if not path.endswith(".py"):
+        return True
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def function_in(answer: str, name: str) -> str:
+    """The named function in the first code block of an answer, unindented; empty when there is none."""
+    _, fence, rest = answer.partition("```")
+    code = rest.partition("\n")[2].partition("\n```")[0] if fence else answer
+    try:
+        tree = ast.parse(textwrap.dedent(code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    lines = textwrap.dedent(code).splitlines()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno]))
+    return ""
+
+
+def _finished(answers: Iterable[Completion]) -> list[str]:
+    """Texts that ended by themselves, each once."""
+    return list(dict.fromkeys(answer.text for answer in answers if answer.finish_reason == "stop"))
+
+
+def _preferred(found: list[Suspect], files: tuple[str, ...]) -> list[Suspect]:
+    """Suspects that the plan's step names first."""
+    return sorted(found, key=lambda suspect: suspect.path not in files)
+
+
+def _interleaved(rows: list[list[Hole]]) -> Iterator[Hole]:
+    """The rows' items in order, the better half of each row before the rest of any."""
+    for row in rows:
+        yield from row[: (len(row) + 1) // 2]
+    for row in rows:
+        yield from row[(len(row) + 1) // 2 :]

@@ -1,0 +1,317 @@
+"""A session: the store, the model and the sandbox behind the commands, opened once and closed always."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from agent.accept import Ending, decide, take_back
+from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
+from agent.loop import Judge, run_task
+from agent.percolate import Listener, Recorder
+from agent.person import Person
+from agent.run import Desk, Run
+from agent.settings import Directories, Settings, directories
+from feedback.checks import check_of, detect, image_profile
+from feedback.verdict import judge
+from memory.records import (
+    Check,
+    CheckRan,
+    Evaluation,
+    Noted,
+    RunSummary,
+    Stop,
+    Task,
+    Trajectory,
+    UserActed,
+)
+from memory.store import Store
+from model.protocol import Model
+from sandbox.exchange import recover
+from sandbox.protocol import Sandbox, SandboxLimits
+from sandbox.workcopy import Snapshot, WorkCopy, snapshot
+
+MakeSandbox = Callable[[WorkCopy, str], Sandbox]
+"""A sandbox with a copy of these files, labelled with the run's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command gives back about a run."""
+
+    run_id: str
+    stop: Stop
+    exit_code: int
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Session:
+    """Runs tasks on one repository, and settles what earlier runs left open."""
+
+    settings: Settings
+    repo: Path
+    person: Person
+    listeners: Sequence[Listener]
+    places: Directories
+    store: Store
+    model: Callable[[Callable[[str], None]], Model]
+    """Connects, or gives the model that is connected; the argument hears of progress."""
+    sandbox: Callable[[Callable[[str], None], str], MakeSandbox]
+    """Makes the maker of sandboxes for an image profile."""
+    on_text: Callable[[str], None] | None = None
+    on_output: Callable[[bytes], None] | None = None
+
+    def run(self, prompt: str, checks: tuple[str, ...] = ()) -> Outcome:
+        """Do one task. Raises what went wrong at a boundary, after the run's end was recorded."""
+        if not prompt.strip():
+            raise UsageError("the task is empty", 'say what to do: adi run "make the failing test pass"')
+        copied = snapshot(self.repo, self.places.shadow)
+        files = WorkCopy(copied)
+        found = tuple(check_of(command) for command in checks) or tuple(detect(files))
+        task = Task(
+            id=f"{copied.tree[:12]}",
+            prompt=prompt,
+            repo=str(copied.repo),
+            base_commit=copied.base_commit,
+            tree=copied.tree,
+            dirty=copied.dirty,
+            checks=_unique(found),
+            limits=self.settings.run.limits,
+        )
+        run_id = self.store.start_run(task, self.settings.model.name, version("adi-agent"))
+        recorder = Recorder(self.store, run_id, self.listeners)
+        recorder.tell(self.store.events(run_id)[0])
+        with self._ended(recorder) as finish:
+            self.store.claim_repo(str(copied.repo), run_id)
+            for note in copied.notes:
+                recorder.emit(Noted(level="warning", text=note))
+            return finish(self._work(task, files, recorder))
+
+    def _work(self, task: Task, files: WorkCopy, recorder: Recorder) -> Ending:
+        def progress(line: str) -> None:
+            recorder.emit(Noted(text=line))
+
+        make = self.sandbox(progress, image_profile(task.checks, files))
+        sandbox = make(files, recorder.run_id)
+        try:
+            files.pending()
+            run = Run(
+                task=task,
+                files=files,
+                sandbox=sandbox,
+                model=self.model(progress),
+                recorder=recorder,
+                desk=self._desk(recorder),
+                on_text=self.on_text,
+                on_output=self.on_output,
+                infill=self.settings.run.infill,
+            )
+            try:
+                return run_task(run, self.person, self._judge(task, recorder, make))
+            except KeyboardInterrupt:
+                self._keep_unfinished(run)
+                raise
+        finally:
+            sandbox.close()
+
+    def _judge(self, task: Task, recorder: Recorder, make: MakeSandbox) -> Judge:
+        def verdict(files: WorkCopy) -> Evaluation:
+            return judge(
+                WorkCopy(files.snapshot),
+                files,
+                task.checks,
+                lambda clean: make(clean, recorder.run_id),
+                timeout_s=task.limits.check_s,
+                on_result=lambda result: recorder.emit(CheckRan(purpose="verdict", result=result)),
+            )
+
+        return verdict
+
+    def _keep_unfinished(self, run: Run) -> None:
+        """What was done before an interruption stays as a patch."""
+        if run.files.changed():
+            run.desk.publish(run.files.diff())
+            run.note("info", f"the unfinished change is kept in {run.desk.patch_file}")
+
+    @contextlib.contextmanager
+    def _ended(self, recorder: Recorder) -> Iterator[Callable[[Ending], Outcome]]:
+        """Whatever happens inside, the run's end is in the store."""
+        began = time.monotonic()
+        outcome: list[Outcome] = []
+
+        def finish(ending: Ending) -> Outcome:
+            recorder.emit(ending.event(time.monotonic() - began))
+            outcome.append(Outcome(recorder.run_id, ending.stop, ending.exit_code, ending.detail))
+            return outcome[-1]
+
+        try:
+            yield finish
+        except KeyboardInterrupt as signal:
+            recorder.emit(UserActed(action="interrupt", detail=str(signal)))
+            self._record_failure(recorder, Stop.INTERRUPTED, signal, began)
+            raise
+        except Exception as error:
+            stop = Stop.ENVIRONMENT if exit_code_of(error) == ENVIRONMENT else Stop.ERROR
+            self._record_failure(recorder, stop, error, began)
+            raise
+
+    def _record_failure(self, recorder: Recorder, stop: Stop, error: BaseException, began: float) -> None:
+        detail = "Ctrl-C" if type(error) is KeyboardInterrupt else sentence(error)
+        ended = Ending(stop, detail).event(time.monotonic() - began)
+        code = exit_code_of(error)
+        with contextlib.suppress(Exception):  # the store itself may be what failed; the error goes on up
+            recorder.emit(ended.model_copy(update={"exit_code": code}))
+
+    def review(self, run_id: str | None) -> Outcome:
+        """Decide on a result that waits: this one, or the newest of the repository."""
+        summary = self._chosen(
+            run_id, self.store.pending(str(self.repo)), "nothing waits for a decision here"
+        )
+        if not summary.diff_sha256:
+            raise UsageError(f"run {summary.id} has no change to decide on", f"adi show {summary.id}")
+        if summary.applied:
+            raise UsageError(f"the change of run {summary.id} is in your tree already", "adi undo")
+        past = self.store.trajectory(summary.id)
+        recorder = Recorder(self.store, summary.id, self.listeners)
+        with self._ended(recorder) as finish:
+            _, ending = decide(
+                self._desk(recorder),
+                self.person,
+                self._judge_again(past.task, recorder),
+                self._files(past, summary),
+                known=past.evaluation,
+            )
+            return finish(ending)
+
+    def _judge_again(self, task: Task, recorder: Recorder) -> Judge:
+        """A judge that makes its sandbox only when an edited diff asks for one."""
+
+        def verdict(files: WorkCopy) -> Evaluation:
+            make = self.sandbox(lambda line: None, image_profile(task.checks, files))
+            return self._judge(task, recorder, make)(files)
+
+        return verdict
+
+    def undo(self, run_id: str | None) -> Outcome:
+        """Take an applied change back: this one, or the last of the repository."""
+        last = self.store.last_applied(str(self.repo))
+        summary = self._chosen(
+            run_id, [last] if last else [], "nothing was applied here that could be undone"
+        )
+        if not summary.applied:
+            raise UsageError(f"the change of run {summary.id} is not in your tree", "adi log")
+        recorder = Recorder(self.store, summary.id, self.listeners)
+        files = self._files(self.store.trajectory(summary.id), summary)
+        ending = take_back(self._desk(recorder), files, summary.diff_sha256)
+        return Outcome(summary.id, ending.stop, ending.exit_code, ending.detail)
+
+    def _chosen(self, run_id: str | None, found: Sequence[RunSummary], otherwise: str) -> RunSummary:
+        if run_id is None:
+            if not found:
+                raise UsageError(otherwise, "adi log")
+            return found[0]
+        summary = self.store.run(run_id)
+        if summary.repo != str(self.repo):
+            raise UsageError(
+                f"run {summary.id} worked on another repository", f"adi log --repo {summary.repo}"
+            )
+        return summary
+
+    def _files(self, past: Trajectory, summary: RunSummary) -> WorkCopy:
+        """The work copy of a past run, from its snapshot and its patch."""
+        copied = snapshot(self.repo, self.places.shadow)
+        old = Snapshot(
+            repo=copied.repo, shadow=copied.shadow, tree=past.task.tree, base_commit=past.task.base_commit
+        )
+        return WorkCopy(old).patched(self.store.artifact(summary.diff_sha256))
+
+    def _desk(self, recorder: Recorder) -> Desk:
+        return Desk(
+            emit=recorder.emit,
+            keep=recorder.keep,
+            repo=self.repo,
+            journal=self.places.journal,
+            patch_file=self.places.patches / f"{recorder.run_id}.patch",
+        )
+
+
+def _unique(checks: Sequence[Check]) -> tuple[Check, ...]:
+    """Each name once, since a plan names checks."""
+    return tuple({check.name: check for check in checks}.values())
+
+
+@contextlib.contextmanager
+def open_session(
+    settings: Settings,
+    repo: Path,
+    person: Person,
+    listeners: Sequence[Listener],
+    *,
+    on_text: Callable[[str], None] | None = None,
+    on_output: Callable[[bytes], None] | None = None,
+) -> Iterator[Session]:
+    """Everything a session needs, opened late and closed in order. Crashed runs are cleaned up first."""
+    places = directories()
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(Store.open(places.database))
+        recover(places.journal)
+        yield Session(
+            settings=settings,
+            repo=repo,
+            person=person,
+            listeners=listeners,
+            places=places,
+            store=store,
+            model=_Connected(settings, places, stack),
+            sandbox=lambda progress, profile: docker_sandboxes(settings, progress, profile),
+            on_text=on_text,
+            on_output=on_output,
+        )
+
+
+class _Connected:
+    """Connects to the model at the first call."""
+
+    def __init__(self, settings: Settings, places: Directories, stack: contextlib.ExitStack) -> None:
+        self._settings = settings
+        self._places = places
+        self._stack = stack
+        self._model: Model | None = None
+
+    def __call__(self, progress: Callable[[str], None]) -> Model:
+        if self._model is None:
+            from agent.models import choice_of
+            from model.connect import connect
+
+            self._model = connect(choice_of(self._settings, self._places), progress)
+            self._stack.callback(self._model.close)
+        return self._model
+
+
+def docker_sandboxes(settings: Settings, progress: Callable[[str], None], profile: str) -> MakeSandbox:
+    """Makes Docker sandboxes in the image of the profile. Raises DockerMissing and ImageMissing."""
+    from sandbox.docker import DockerSandbox, reap
+    from sandbox.images import ensure_image
+
+    reap()
+    image = settings.sandbox.image or ensure_image(profile, progress)
+    limits = SandboxLimits(
+        memory_bytes=settings.sandbox.memory_mb * 1024**2,
+        cpus=settings.sandbox.cpus,
+        pids=settings.sandbox.pids,
+        work_bytes=settings.sandbox.work_mb * 1024**2,
+    )
+
+    def make(files: WorkCopy, run_id: str) -> Sandbox:
+        return DockerSandbox(
+            files.archive(),
+            image=image,
+            run_id=run_id,
+            limits=limits,
+            ignored=lambda paths: files.ignored(paths),
+        )
+
+    return make
