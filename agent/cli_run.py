@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent.session import Session
     from memory.records import RunSummary
 
-Repo = Annotated[Path, typer.Option("--repo", help="Directory in the git repository.", show_default="here")]
+Repo = Annotated[Path, typer.Option("--repo", help="Directory in the git repository.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the change when the verdict does.")]
 Color = Annotated[str | None, typer.Option("--color", help="auto, always or never.")]
 HERE = Path()
@@ -77,7 +77,9 @@ def session_of(f: Front) -> "contextlib.AbstractContextManager[Session]":
     from agent.session import open_session
 
     listeners = [f.display.on_event, f.output.on_event]
-    return open_session(f.settings, f.repo, f.person, listeners, on_text=f.display.on_text)
+    return open_session(
+        f.settings, f.repo, f.person, listeners, on_text=f.display.on_text, on_output=f.display.on_output
+    )
 
 
 def run(
@@ -87,7 +89,9 @@ def run(
         list[str] | None, typer.Option("--check", help="Command that must pass; may be repeated.")
     ] = None,
     yes: Yes = False,
-    no_plan_review: Annotated[bool, typer.Option(help="Do not ask about the plan.")] = False,
+    no_plan_review: Annotated[
+        bool, typer.Option("--no-plan-review", help="Do not ask about the plan.")
+    ] = False,
     output_format: Annotated[
         str, typer.Option("--output-format", help="text, json or stream-json.")
     ] = "text",

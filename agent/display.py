@@ -63,6 +63,14 @@ NEXT = {
 WAITING_S = 30.0
 
 
+class PatientConsole(Console):
+    """A console whose reader may leave: rich would end the process, ADI has a run to finish."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles a BrokenPipeError."""
+        raise BrokenPipeError
+
+
 def make_console(
     stream: TextIO,
     color: Literal["auto", "always", "never"] = "auto",
@@ -71,7 +79,7 @@ def make_console(
     """A console that reads no markup and guesses no highlights."""
     forced = color == "always" or (color == "auto" and environ.get("CLICOLOR_FORCE", "0") != "0")
     off = color == "never" or (color == "auto" and bool(environ.get("NO_COLOR")))
-    return Console(
+    return PatientConsole(
         file=stream,
         force_terminal=True if forced else None,
         no_color=off or None,
@@ -198,8 +206,6 @@ class Display:
         self._doing("Working")
 
     def _searching(self, payload: Searched) -> None:
-        if self._search is not None and self._search.place != payload.place:
-            self._settle_search()
         self._search = payload
         if self._activity is None or not self._activity.verb.startswith("Searching"):
             self._doing("Searching a repair")
