@@ -65,11 +65,12 @@ def mend(subject: Subject, say: Callable[[str], None]) -> None:
             repair(subject, say)
 
 
-def _mend_docker(_: Subject, say: Callable[[str], None]) -> None:
+def _mend_docker(subject: Subject, say: Callable[[str], None]) -> None:
     from sandbox.engine import install_engine
 
     say("Docker does not answer: installing and starting an engine from the distribution's packages")
-    install_engine(say)
+    subject.places.logs.mkdir(parents=True, exist_ok=True)
+    install_engine(say, subject.places.logs / "dockerd.log")
 
 
 def _mend_image(subject: Subject, say: Callable[[str], None]) -> None:

@@ -151,6 +151,7 @@ def undo(
     """Take an applied change back, without touching anything else."""
     with front(repo, {"ui": {"color": color}}) as f, session_of(f) as session:
         outcome = session.undo(run_id)
+        f.person.tell(outcome.detail)
     raise typer.Exit(outcome.exit_code)
 
 

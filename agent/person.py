@@ -58,6 +58,10 @@ class Person(Protocol):
         """Show the diff, then accept, reject, edit or defer the change."""
         ...
 
+    def tell(self, text: str) -> None:
+        """Say something that is no event of the run, such as why an edited diff was refused."""
+        ...
+
 
 class Screen(Protocol):
     """What a person needs of the display (agent/display.py)."""
@@ -101,6 +105,11 @@ class Unattended:
             return Decision("accept", automatic=True)
         return Decision("defer", reason=reason, automatic=True)
 
+    def tell(self, text: str) -> None:
+        if self.screen is not None:
+            self.screen.pause()
+            self.screen.console.print(Text(inert_line(text)))
+
 
 class TerminalPerson:
     """A person at a terminal. Input is read by lines; what was typed before a question does not answer it."""
@@ -116,6 +125,10 @@ class TerminalPerson:
         began = time.monotonic()
         answer = self._plan_answer(plan, checks)
         return PlanAnswer(answer, time.monotonic() - began)
+
+    def tell(self, text: str) -> None:
+        self.screen.pause()
+        self._say(text)
 
     def _plan_answer(self, plan: Plan, checks: Sequence[Check]) -> Plan | None:
         text = to_text(plan, checks)

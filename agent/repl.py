@@ -148,7 +148,8 @@ class Repl:
             case "/help":
                 self._help()
             case "/undo":
-                self._opened().undo(arguments[0] if arguments else None)
+                outcome = self._opened().undo(arguments[0] if arguments else None)
+                self._say(inert_line(outcome.detail))
             case "/review":
                 self._review(arguments)
             case _:
