@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory.errors import Ambiguous, Forked, NotFound, RepoBusy
+from memory.errors import Ambiguous, NotFound, RepoBusy
 from memory.records import (
     Action,
     ActionEnded,
