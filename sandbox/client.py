@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 PING_S = 5.0
-CALL_S = 60.0
+CALL_S = 30.0
 """Longest wait for the engine to answer one call; commands have their own limit."""
 
 

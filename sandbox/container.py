@@ -38,6 +38,7 @@ ENVIRONMENT = {
 
 _POLL_S = 0.5
 _SWEEP_S = 5.0
+_REMOVE_S = 10.0
 _MAIN_PROCESSES = 2  # init and the sleep
 
 
@@ -217,10 +218,12 @@ class Container:
 
     def remove(self) -> None:
         """Kill and remove the container, as far as the engine answers; never raises."""
+        patience, self._client.timeout = self._client.timeout, _REMOVE_S
         if self.id:
             with contextlib.suppress(SandboxLost), _lost_as("the container could not be removed"):
                 self._client.remove_container(self.id, force=True)
             self.id = ""
+        self._client.timeout = patience
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ class DockerSandbox:
             status = self._status(ended, run)
         except SandboxError as error:
             self._discard()
-            run.output.feed(f"\n[sandbox lost: {error.message}]\n".encode())
+            self._notes.append(f"the sandbox was lost, the next command gets a fresh one: {error.message}")
             ended, status = Ended(None), "sandbox-lost"
         except BaseException:
             self._stop_all()
@@ -248,7 +248,7 @@ class DockerSandbox:
 
     @property
     def notes(self) -> list[str]:
-        """What was not copied out and why; cleared by reading."""
+        """What was not copied out and why, and how a sandbox was lost; cleared by reading."""
         notes, self._notes = self._notes, []
         return notes
 

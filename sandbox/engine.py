@@ -12,6 +12,7 @@ from sandbox.client import connect
 from sandbox.errors import DockerMissing, SandboxError
 
 _START_S = 60.0
+_MANUAL = "https://docs.docker.com/engine/install/"
 _PACKAGES = ("docker.io", "iptables")
 
 Progress = Callable[[str], None]
@@ -29,24 +30,20 @@ def engine_answers() -> bool:
 def install_engine(progress: Progress, log: Path) -> None:
     """Make a Docker engine answer: install it, start it, wait. Does nothing when one answers.
 
-    `log` takes the engine's output where there is no systemd. Raises DockerMissing with the command that helps.
+        raise DockerMissing("no Docker engine answers, and this is not root", f"install it: {how}")
     """
     if engine_answers():
         return
     if os.environ.get("DOCKER_HOST"):
         connect()  # a remote engine cannot be started from here: raise what is wrong with it
     if os.geteuid() != 0:
-        connect_hint = (
-            "sudo adi doctor --fix" if debian.is_debian() else "https://docs.docker.com/engine/install/"
-        )
-        raise DockerMissing(
-            "no Docker engine answers, and this is not root", f"install and start it: {connect_hint}"
-        )
+        how = "sudo adi doctor --fix" if debian.is_debian() else _MANUAL
+        raise DockerMissing("no Docker engine answers, and this is not root", f"install and start it: {how}")
     if shutil.which("dockerd") is None:
         if not debian.is_debian():
             raise DockerMissing(
                 "Docker is not installed, and this is not Debian or Ubuntu",
-                "install it: https://docs.docker.com/engine/install/",
+                f"install it: {_MANUAL}",
             )
         try:
             debian.install(_PACKAGES, progress)

@@ -158,6 +158,10 @@ class WorkCopy:
         entry = self._base.entries.get(path)
         return self._modes.get(path) or (entry.mode if entry else "100644")
 
+    def modes(self) -> dict[str, str]:
+        """Git modes of the files that `changed` names, for `exchange` to give to those it makes."""
+        return {path: self.mode(path) for path in self._overlay}
+
     def changed(self) -> dict[str, tuple[bytes | None, bytes | None]]:
         """Paths that differ from the snapshot, with their bytes before and after (None: no file)."""
         return {
