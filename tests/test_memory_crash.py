@@ -289,6 +289,18 @@ def test_the_journal_is_the_one_for_this_sqlite(tmp_path: Path) -> None:
     assert journal == ("wal" if wal_is_safe(sqlite3.sqlite_version_info) else "persist")
 
 
+@pytest.mark.skipif(wal_is_safe(sqlite3.sqlite_version_info), reason="this SQLite may use WAL")
+def test_a_file_left_in_wal_by_another_sqlite_is_brought_back(tmp_path: Path) -> None:
+    path = tmp_path / "adi.db"
+    with Store.open(path) as store:
+        run_id = store.start_run(TASK)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+    with Store.open(path) as store:
+        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("persist",)
+        assert store.append(run_id, Noted(text="x")).seq == 2
+
+
 def test_a_process_is_known_by_more_than_its_number() -> None:
     assert is_alive(os.getpid(), own_identity())
     with start("import sys; sys.stdin.read()") as child:
