@@ -20,30 +20,9 @@ MAX_BYTES = 200_000
 """A larger source file is no suspect: it is data or generated."""
 
 SOURCE = frozenset(
-    [
-        ".py",
-        ".js",
-        ".mjs",
-        ".cjs",
-        ".ts",
-        ".jsx",
-        ".tsx",
-        ".go",
-        ".rs",
-        ".java",
-        ".rb",
-        ".c",
-        ".cc",
-        ".cpp",
-        ".h",
-        ".hpp",
-        ".sh",
-        ".pl",
-        ".lua",
-        ".php",
-        ".cs",
-    ]
-)
+    f".{ending}"
+    for ending in ("py", "js", "mjs", "cjs", "ts", "jsx", "tsx", "go", "rs", "java", "rb", "c", "cc", "cpp")
+) | {".h", ".hpp", ".sh", ".pl", ".lua", ".php", ".cs"}
 COMMENT = ("#", "//", "/*", "*", "--")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
 

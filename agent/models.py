@@ -11,10 +11,8 @@ N_CTX = 8192
 
 
 def choice_of(settings: Settings, places: Directories) -> ModelChoice:
-    """What `connect` needs. Raises UsageError for an engine or a key that is not there."""
+    """What `connect` needs. Raises UsageError when the key is not set."""
     model = settings.model
-    if model.engine == "torch":
-        raise UsageError("engine `torch` is not built yet", "use model.engine = llama or url")
     url = model.engine == "url" or (model.engine == "auto" and bool(model.url))
     if model.api_key_env and model.api_key_env not in os.environ:
         raise UsageError(f"model.api_key_env names {model.api_key_env}, which is not set", "export it first")

@@ -190,7 +190,7 @@ class Session:
         """A judge that makes its sandbox only when an edited diff asks for one."""
 
         def verdict(files: WorkCopy) -> Evaluation:
-            make = self.sandbox(lambda line: None, image_profile(task.checks, files))
+            make = self.sandbox(lambda _: None, image_profile(task.checks, files))
             return self._judge(task, recorder, make)(files)
 
         return verdict

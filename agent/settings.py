@@ -35,7 +35,7 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """Which model answers, and how it is served."""
 
-    engine: Literal["auto", "llama", "torch", "url"] = "auto"
+    engine: Literal["auto", "llama", "url"] = "auto"
     """`auto` is `url` when a URL is given, otherwise `llama`."""
     name: str = ""
     """Name in the catalogue or on the server; empty means the default model."""

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The main job on a copy of examples/invoices: a failing test in, an accepted and tested change out.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+repo=$work/invoices
+cp -r "$here/invoices" "$repo"
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+git -C "$repo" init --quiet --initial-branch=main
+git -C "$repo" add --all
+git -C "$repo" -c user.name=demo -c user.email=demo@localhost commit --quiet --message 'Invoices of a small shop'
+
+echo '$ adi run "Discounts must begin at the step: 10 pieces already get 5 percent." --yes'
+adi run "Discounts must begin at the step: 10 pieces already get 5 percent." --repo "$repo" --yes
+
+echo
+echo '$ git diff          (the accepted change, in the working tree)'
+git -C "$repo" --no-pager diff --color=never
+echo
+echo '$ adi log'
+adi log --repo "$repo" --limit 1
