@@ -163,12 +163,12 @@ def test_prompts_are_kept_in_one_place() -> None:
 
 
 def test_nothing_of_one_machine_is_written_down() -> None:
-    """No real home directories, no private addresses, no package index of one's own, not where this stands."""
+    """No real home directory, no private address, no package index of one's own, no path to this checkout."""
     told = re.compile(
-        r"(?<![\w.])/(?:home/(?!(?:u|user|me|you|ada|alice|bob)\b)[a-z]\w*|Users/\w+|root/\w+|work/(?:main|shared)|opt/pypi)\b"
+        r"(?<![\w.])/(?:home/(?!(?:u|user|me|you|ada|alice|bob)\b)[a-z]\w*|Users/\w+|root/\w+)\b"
         r"|\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2,3}\b"
         r"|(?:index-url|trusted-host)[ =]"
-        rf"|{re.escape(str(ROOT))}\b|{re.escape(sys.prefix)}/"
+        + "".join(rf"|{re.escape(place)}\b" for place in (str(ROOT), sys.prefix) if place.count("/") > 1)
     )
     strays = [
         f"{name}:{number} {found[0]}"
