@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sandbox.errors import RepositoryState
 from sandbox.paths import is_git_name
@@ -219,9 +219,14 @@ def differs(place: Place, shadow: Shadow, commit: str, tree: str) -> bool:
     return done.returncode != 0
 
 
+def _is_below_link(root: Path, path: str) -> bool:
+    """True when a folder of the path is a link in the user's tree; git refuses to judge such paths."""
+    return any((root / parent).is_symlink() for parent in PurePosixPath(path).parents)
+
+
 def ignored(root: Path, shadow: Shadow, paths: Iterable[str]) -> set[str]:
     """Those of the paths that ignore rules cover. Raises RepositoryState."""
-    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths if not _is_below_link(root, path))
     if not names:
         return set()
     env = {"GIT_WORK_TREE": str(root), "GIT_LITERAL_PATHSPECS": "0"}

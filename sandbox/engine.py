@@ -30,7 +30,7 @@ def engine_answers() -> bool:
 def install_engine(progress: Progress, log: Path) -> None:
     """Make a Docker engine answer: install it, start it, wait. Does nothing when one answers.
 
-        raise DockerMissing("no Docker engine answers, and this is not root", f"install it: {how}")
+    raise DockerMissing("no Docker engine answers, and this is not root", f"install it: {how}")
     """
     if engine_answers():
         return
