@@ -97,7 +97,10 @@ class Repl:
         self._session: Session | None = None
         self._last_run = ""
         self._prompt: PromptSession[str] = PromptSession(
-            history=_history(history), completer=SlashCompleter(), key_bindings=_keys()
+            history=_history(history),
+            completer=SlashCompleter(),
+            key_bindings=_keys(),
+            reserve_space_for_menu=4,
         )
 
     def run(self) -> int:
