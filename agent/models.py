@@ -27,3 +27,8 @@ def choice_of(settings: Settings, places: Directories) -> ModelChoice:
         idle_s=model.idle_s,
         user_catalogue=places.catalogue_file,
     )
+
+
+def named(settings: Settings) -> str:
+    """The model's name as a run's record carries it."""
+    return settings.model.name or (settings.model.url if settings.model.url else DEFAULT)

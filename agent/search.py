@@ -72,7 +72,8 @@ class Hole:
 class Proposer(Protocol):
     """One way to fill holes."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         """Where to try, most promising first."""
@@ -296,11 +297,12 @@ def search(run: Run, step: PlanStep, check: Check, failing: CheckResult, until_s
     Ends when the run is `until_s` seconds old. Raises what Run.chat raises.
     """
     for _ in range(DEFECTS):
-        where = _preferred(suspects(run.files, [failing], run.task.prompt), step.files)
+        where = suspects(run.files, [failing], run.task.prompt)
         if not where:
             return False
+        # Files in their usual order: the text begins as the plan's did, so the server has it cached.
         about = context.situation(run.task.prompt, run.files.paths(), [failing], where)
-        found = Search(run, check, failing, about, until_s).find(where)
+        found = Search(run, check, failing, about, until_s).find(_preferred(where, step.files))
         if found is None:
             return False
         adopt(run, found)

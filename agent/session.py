@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.accept import Ending, decide, take_back
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
+from agent.models import named
 from agent.percolate import Listener, Recorder
 from agent.person import Person
 from agent.run import Desk, Run
@@ -81,7 +82,7 @@ class Session:
             checks=_unique(found),
             limits=self.settings.run.limits,
         )
-        run_id = self.store.start_run(task, self.settings.model.name, version("adi-agent"))
+        run_id = self.store.start_run(task, named(self.settings), version("adi-agent"))
         recorder = Recorder(self.store, run_id, self.listeners)
         recorder.tell(self.store.events(run_id)[0])
         with self._ended(recorder) as finish:
@@ -94,7 +95,7 @@ class Session:
         def progress(line: str) -> None:
             recorder.emit(Noted(text=line))
 
-        make = self.sandbox(progress, image_profile(task.checks, files))
+        make = self.sandbox(progress, image_profile(task.checks, files.paths()))
         sandbox = make(files, recorder.run_id)
         try:
             files.pending()
@@ -190,7 +191,7 @@ class Session:
         """A judge that makes its sandbox only when an edited diff asks for one."""
 
         def verdict(files: WorkCopy) -> Evaluation:
-            make = self.sandbox(lambda _: None, image_profile(task.checks, files))
+            make = self.sandbox(lambda _: None, image_profile(task.checks, files.paths()))
             return self._judge(task, recorder, make)(files)
 
         return verdict

@@ -70,3 +70,7 @@ class Model(Protocol):
     def count_text(self, text: str) -> int:
         """Exact tokens of a text."""
         ...
+
+    def close(self) -> None:
+        """Close the connections; the server itself lives on."""
+        ...
