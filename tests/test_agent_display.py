@@ -4,6 +4,7 @@ import io
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,12 +65,12 @@ index 1111111..2222222 100644
 """
 
 
-def recorded(text: str = "") -> list[Event]:
-    """A whole run; with `text` every string that a stranger can choose is that text."""
+Told = Callable[[str], str]
+"""Gives the text that a stranger chose, instead of a normal one."""
 
-    def t(normal: str) -> str:
-        return text or normal
 
+def results(t: Told) -> tuple[CheckResult, CheckResult, CheckResult]:
+    """A failing check, a passing one, and one that took too long."""
     failure = Failure(test=t("tests/test_gcd.py::test_gcd"), error=t("RecursionError"), message=t("too deep"))
     failing = CheckResult(
         check=t("pytest"), status=Status.NONZERO, exit_code=1, passed=False, tests_passed=3, tests_failed=1,
@@ -78,7 +79,12 @@ def recorded(text: str = "") -> list[Event]:
     passing = CheckResult(
         check=t("pytest"), status=Status.OK, exit_code=0, passed=True, tests_passed=4, duration_s=0.5
     )
-    slow = CheckResult(check=t("slow"), status=Status.TIMEOUT, passed=False, duration_s=75)
+    return failing, passing, CheckResult(check=t("slow"), status=Status.TIMEOUT, passed=False, duration_s=75)
+
+
+def beginning(t: Told) -> list[Payload]:
+    """The run until its plan is known."""
+    failing, _, _ = results(t)
     plan = Plan(
         steps=(PlanStep(goal=t("Fix gcd"), files=(t("gcd.py"),), check=t("pytest")),),
         revision=2,
@@ -89,16 +95,19 @@ def recorded(text: str = "") -> list[Event]:
         id="t", prompt=t("make the test pass"), repo=t("/home/u/gcd"), image=t("img"), dirty=True,
         checks=(Check(name=t("pytest"), command=t("pytest -q")),),
     )  # fmt: skip
-    verdict = Evaluation(
-        results=(passing, slow), reward=0.5, accepted=False, changed_tests=(t("tests/test_gcd.py"),),
-        protected=(t(".github/ci.yml"),), detail=t("1 of 2 checks passes"),
-    )  # fmt: skip
-    payloads: list[Payload] = [
+    return [
         RunStarted(task=task, adi_version="0.1.0", model=t("qwen")),
         CheckRan(purpose="gather", result=failing),
         Prompted(purpose="plan", tokens=1200),
         Completed(purpose="plan", completion=Completion(text=t("p"), finish_reason="stop", usage=usage)),
         PlanMade(plan=plan),
+    ]
+
+
+def work(t: Told) -> list[Payload]:
+    """The search and the actions."""
+    failing, _, _ = results(t)
+    return [
         Searched(strategy=t("infill"), place=t("gcd.py:4"), candidates=3, executed=2, passed=0),
         CheckRan(purpose="candidate", result=failing),
         Searched(strategy=t("infill"), place=t("gcd.py:5"), candidates=7, executed=6, passed=1),
@@ -117,6 +126,17 @@ def recorded(text: str = "") -> list[Event]:
             ),
         ),
         Malformed(step=3, reason=t("no tool was called")),
+    ]
+
+
+def ending(t: Told) -> list[Payload]:
+    """From the first check that passes to the end."""
+    _, passing, slow = results(t)
+    verdict = Evaluation(
+        results=(passing, slow), reward=0.5, accepted=False, changed_tests=(t("tests/test_gcd.py"),),
+        protected=(t(".github/ci.yml"),), detail=t("1 of 2 checks passes"),
+    )  # fmt: skip
+    return [
         CheckRan(purpose="step", result=passing),
         Noted(level="warning", text=t("the sandbox was replaced"), hint=t("adi doctor")),
         Verdict(evaluation=verdict, diff_sha256="d", diffstat=t(" gcd.py | 2 +-")),
@@ -124,9 +144,17 @@ def recorded(text: str = "") -> list[Event]:
         Applied(paths=(t("gcd.py"),), diff_sha256="d"),
         RunEnded(stop=Stop.PENDING, exit_code=4, detail=t("Two checks ran."), seconds=92.4),
     ]
+
+
+def recorded(text: str = "") -> list[Event]:
+    """A whole run; with `text` every string that a stranger can choose is that text."""
+
+    def t(normal: str) -> str:
+        return text or normal
+
     return [
         Event(run_id="01-run", seq=seq, at="2026-11-23T00:00:00.000Z", payload=payload)
-        for seq, payload in enumerate(payloads, start=1)
+        for seq, payload in enumerate([*beginning(t), *work(t), *ending(t)], start=1)
     ]
 
 
