@@ -150,10 +150,14 @@ def invoke(arguments: list[str]) -> int:
 
 
 def _listen_to_signals() -> None:
-    """SIGTERM and SIGHUP unwind like Ctrl-C, unless the parent had them ignored (nohup)."""
+    """SIGTERM and SIGHUP unwind like Ctrl-C, unless the parent had them ignored (nohup).
+
+    A second one is ignored: it would break off the cleaning up that the first one began.
+    """
     from agent.errors import Terminated
 
     def unwind(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
         raise Terminated(number)
 
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):

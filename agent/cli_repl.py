@@ -13,6 +13,11 @@ from sandbox.repository import locate, read_head
 def prompt() -> int:
     """Ask for tasks until the person leaves; gives the exit code."""
     with front(Path(), {}) as f:
+
+        def say(text: str) -> None:
+            f.display.pause()
+            _say(text)
+
         for line in banner(f):
             _say(line)
         repl = Repl(
@@ -21,7 +26,7 @@ def prompt() -> int:
             waiting=lambda: list_waiting(f),
             command_line=invoke,
             explain=error_lines,
-            say=_say,
+            say=say,
             history=f.places.history,
         )
         return repl.run()

@@ -194,7 +194,7 @@ def check_sqlite(_: Subject) -> Finding:
     connection.close()
     search = "full-text search" if "ENABLE_FTS5" in options else "no full-text search"
     journal = (
-        "WAL" if wal_is_safe(sqlite3.sqlite_version_info) else "rollback journal, its WAL has a known bug"
+        "WAL" if wal_is_safe(sqlite3.sqlite_version_info) else "rollback journal (this build's WAL has a bug)"
     )
     return Finding("sqlite", "pass", f"{sqlite3.sqlite_version}, {search}, {journal}")
 

@@ -34,6 +34,8 @@ HELP: Final = {
 COMMAND_LINE: Final = ("log", "show", "replay", "doctor", "model")
 """Slash commands that are the command line's own."""
 NAMES: Final = (*HELP, "/show", "/replay")
+LEAVING: Final = frozenset({"quit", "exit"})
+"""Whoever types this wants to leave, and has no task of that name."""
 
 
 class Session(Protocol):
@@ -127,8 +129,8 @@ class Repl:
     def _do(self, line: str) -> bool:
         """One task or slash command; False to leave. Errors are shown and the prompt stays."""
         try:
-            if line.startswith("/"):
-                return self._slash(line)
+            if line.startswith("/") or line in LEAVING:
+                return self._slash(line if line.startswith("/") else "/quit")
             self._last_run = self._opened().run(line, self._checks).run_id
         except Terminated:
             raise
