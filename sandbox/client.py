@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from typing import TYPE_CHECKING
 
 from sandbox.errors import DockerMissing
@@ -22,6 +23,7 @@ def connect(call_s: float = CALL_S) -> "APIClient":
     import docker
     import requests
 
+    _knock()
     try:
         client = docker.from_env(timeout=PING_S).api
     except (docker.errors.DockerException, requests.RequestException) as error:
@@ -33,6 +35,19 @@ def connect(call_s: float = CALL_S) -> "APIClient":
         raise DockerMissing(*_explain(str(error))) from error
     client.timeout = call_s
     return client
+
+
+def _knock() -> None:
+    """Raises DockerMissing when nobody listens; the Docker library would leak its socket then."""
+    scheme, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    if scheme != "unix":
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PING_S)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            raise DockerMissing(*_explain(str(error))) from error
 
 
 def _explain(reason: str) -> tuple[str, str]:

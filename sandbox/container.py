@@ -192,7 +192,7 @@ class Container:
             raise CopyOutRefused(f"more than {max_bytes} bytes to copy out")
         if ended.exit_code != 0:
             shown = errors.decode("utf-8", "replace").strip()[:500]
-            if "No space left" in shown:
+            if "No space left" in shown or "Wrote only" in shown:
                 raise DiskFull("the sandbox's work area is full", "raise the sandbox's work_bytes")
             raise SandboxError(f"a step inside the sandbox failed: {shown or ended}")
         return bytes(output)
@@ -200,7 +200,10 @@ class Container:
     def process_count(self) -> int:
         """Processes in the container beyond its own two, as the engine sees them from outside."""
         with _lost_as("the container does not answer"):
-            return len(self._client.top(self.id)["Processes"]) - _MAIN_PROCESSES
+            found = self._client.top(self.id)["Processes"]
+        if not found:
+            raise SandboxLost("the container has ended", "start the command again")
+        return len(found) - _MAIN_PROCESSES
 
     def sweep(self) -> bool:
         """Kill everything that commands started; True when nothing is left."""
@@ -218,7 +221,8 @@ class Container:
 
     def remove(self) -> None:
         """Kill and remove the container, as far as the engine answers; never raises."""
-        patience, self._client.timeout = self._client.timeout, _REMOVE_S
+        patience = self._client.timeout
+        self._client.timeout = min(patience, _REMOVE_S)
         if self.id:
             with contextlib.suppress(SandboxLost), _lost_as("the container could not be removed"):
                 self._client.remove_container(self.id, force=True)

@@ -30,7 +30,7 @@ def engine_answers() -> bool:
 def install_engine(progress: Progress, log: Path) -> None:
     """Make a Docker engine answer: install it, start it, wait. Does nothing when one answers.
 
-    raise DockerMissing("no Docker engine answers, and this is not root", f"install it: {how}")
+    `log` takes the engine's output where there is no systemd. Raises DockerMissing with the command that helps.
     """
     if engine_answers():
         return
@@ -38,7 +38,7 @@ def install_engine(progress: Progress, log: Path) -> None:
         connect()  # a remote engine cannot be started from here: raise what is wrong with it
     if os.geteuid() != 0:
         how = "sudo adi doctor --fix" if debian.is_debian() else _MANUAL
-        raise DockerMissing("no Docker engine answers, and this is not root", f"install and start it: {how}")
+        raise DockerMissing("no Docker engine answers, and this is not root", f"install it: {how}")
     if shutil.which("dockerd") is None:
         if not debian.is_debian():
             raise DockerMissing(

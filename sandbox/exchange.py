@@ -5,6 +5,7 @@ files under a second name, then rename one by one, checking each again. Any fail
 After a crash `recover` does, from the journal.
 """
 
+import contextlib
 import errno
 import secrets
 import stat
@@ -117,7 +118,7 @@ def _carry_out(
     except BaseException:
         try:
             kept = _roll_back(tree, intent)
-        except OSError:
+        except BaseException:
             log.release()  # `recover` tries again
             raise
         log.end()
@@ -162,9 +163,15 @@ def _take_back(tree: Tree, item: Item) -> bool:
         ours = _restore(tree, item, present) if item.old else _withdraw(tree, item, present)
     except SandboxError:  # a link took its place
         ours = False
-    for name in filter(None, (item.old, item.fresh)):
-        tree.unlink(name)
+    _drop(tree, item)
     return ours
+
+
+def _drop(tree: Tree, item: Item) -> None:
+    """Remove the temporary names of one path."""
+    for name in filter(None, (item.old, item.fresh)):
+        with contextlib.suppress(SandboxError):  # a link took a folder's place
+            tree.unlink(name)
 
 
 def _restore(tree: Tree, item: Item, present: Found | None) -> bool:
@@ -191,8 +198,7 @@ def _withdraw(tree: Tree, item: Item, present: Found | None) -> bool:
 def _clean(tree: Tree, intent: Intent) -> None:
     """Drop the temporary names of a finished exchange."""
     for item in intent.items:
-        for name in filter(None, (item.old, item.fresh)):
-            tree.unlink(name)
+        _drop(tree, item)
 
 
 def recover(journal_dir: Path) -> list[str]:

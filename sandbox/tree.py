@@ -172,9 +172,8 @@ class Tree:
     def writable(self, path: str) -> bool:
         """True when the file and its folder may be written without changing their modes."""
         with self.parent(path) as (folder, name):
-            return os.access(name, os.W_OK, dir_fd=folder) and os.access(
-                ".", os.W_OK | os.X_OK, dir_fd=folder
-            )
+            file = os.access(name, os.W_OK, dir_fd=folder, effective_ids=True)
+            return file and os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
 
 
 def _open_folder(name: str, inside: int, path: str) -> int:

@@ -1,0 +1,466 @@
+"""The Docker sandbox under attack: limits, leftovers, copy-out, losses. Needs an engine and the image."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import docker
+import pytest
+
+from sandbox.archive import ArchiveCaps
+from sandbox.container import ENVIRONMENT
+from sandbox.docker import DockerSandbox, connect, reap
+from sandbox.errors import CopyOutRefused, DiskFull, ImageMissing
+from sandbox.images import ensure_image
+from sandbox.owner import PID, RUN, STARTED
+from sandbox.protocol import ExecResult, SandboxLimits
+
+pytestmark = pytest.mark.container
+
+LIMITS = SandboxLimits(
+    memory_bytes=256 * 1024**2,
+    work_bytes=32 * 1024**2,
+    work_inodes=3000,
+    pids=64,
+    output_bytes=4096,
+    output_stop_bytes=4 * 1024**2,
+    ttl_s=300,
+)
+FILES = {"pkg/mod.py": b"x = 1\n", "run.sh": b"#!/bin/sh\n", "empty": b""}
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for path, data in files.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    return ensure_image("python")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.APIClient]:
+    found = connect()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def box(image: str, client: docker.APIClient) -> Iterator[DockerSandbox]:
+    with DockerSandbox(pack(FILES), image=image, run_id="test-box", limits=LIMITS, client=client) as made:
+        yield made
+
+
+@pytest.fixture
+def sandbox(box: DockerSandbox) -> Iterator[DockerSandbox]:
+    """The module's sandbox; what a test left is wiped by dropping the container's files."""
+    yield box
+    box.run("find . -mindepth 1 -not -path './pkg*' -not -name run.sh -not -name empty -delete", timeout_s=20)
+    box.write(FILES)
+    box.changes()
+    assert box.notes is not None
+
+
+def container_of(client: docker.APIClient, run_id: str) -> str:
+    found = client.containers(filters={"label": f"{RUN}={run_id}"})
+    assert len(found) == 1
+    return str(found[0]["Id"])
+
+
+def processes(client: docker.APIClient, run_id: str = "test-box") -> list[str]:
+    """Commands of what runs in the container, its own two processes left out."""
+    return [row[-1] for row in client.top(container_of(client, run_id))["Processes"]][2:]
+
+
+def test_output_exit_code_and_input(sandbox: DockerSandbox) -> None:
+    seen: list[bytes] = []
+    result = sandbox.run("echo out; echo err >&2; echo out2; exit 3", timeout_s=20, on_output=seen.append)
+    assert (result.status, result.exit_code, result.output) == ("nonzero", 3, b"out\nerr\nout2\n")
+    assert b"".join(seen) == result.output
+    assert sandbox.run("cat; echo end", timeout_s=20).output == b"end\n"
+    data = os.urandom(300_000)
+    echoed = sandbox.run("sha256sum", timeout_s=20, stdin=data)
+    assert echoed.output.split()[0].decode() == hashlib.sha256(data).hexdigest()
+    assert sandbox.run("true", timeout_s=20, stdin=data).status == "ok"  # input that nobody reads
+    for code in (124, 137, 143):  # B05
+        assert sandbox.run(f"exit {code}", timeout_s=20).status == "nonzero"
+    assert sandbox.run("a\0b", timeout_s=20).status == "refused"
+    assert sandbox.run("#" * 200_000, timeout_s=20).status == "refused"
+
+
+def test_a_display_that_fails_ends_the_command(sandbox: DockerSandbox, client: docker.APIClient) -> None:
+    def broken(_data: bytes) -> None:
+        raise BrokenPipeError("the pager is gone")
+
+    with pytest.raises(BrokenPipeError):
+        sandbox.run("echo x; sleep 1000", timeout_s=30, on_output=broken)
+    assert processes(client) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("sleep 1000", "timeout"),  # B01
+        ("setsid sleep 1000 & setsid nohup sleep 1000 & echo started", "ok"),  # B02
+        ("sleep 1000 & exit 4", "nonzero"),  # B03: the child holds the pipe
+        ("trap '' TERM INT HUP; nohup setsid sleep 1000 & kill -STOP $$", "timeout"),  # B04
+        ("setsid sleep 1000 & kill -9 $PPID; sleep 1000", "nonzero"),  # the wrapper itself is killed
+        ("bomb() { bomb | bomb & }; bomb; sleep 1", "ok"),  # A01
+        ("trap '' TERM; bomb() { bomb | bomb & }; bomb; sleep 1000", "timeout"),
+        ("for i in $(seq 1000); do (true & ) ; done", "ok"),  # B07
+    ],
+)
+def test_everything_is_dead_when_run_returns(
+    sandbox: DockerSandbox, client: docker.APIClient, command: str, status: str
+) -> None:
+    began = time.monotonic()
+    result = sandbox.run(command, timeout_s=2)
+    assert result.status == status
+    assert (result.exit_code is None) == (status == "timeout")
+    assert time.monotonic() - began < 12
+    after = sandbox.run("echo alive", timeout_s=20)
+    assert (after.status, after.output) == ("ok", b"alive\n")
+    assert processes(client) == []
+
+
+def test_timeouts_are_kept(sandbox: DockerSandbox) -> None:
+    result = sandbox.run("echo before; sleep 1000", timeout_s=2)
+    assert result.output == b"before\n"
+    assert 1.9 < result.duration_s < 4
+
+
+def test_output_is_cut_and_stopped(sandbox: DockerSandbox) -> None:
+    result = sandbox.run("echo first; seq 100000; echo last", timeout_s=20)
+    assert result.status == "ok"
+    assert result.truncated
+    assert len(result.output) < LIMITS.output_bytes + 100
+    assert result.output.startswith(b"first\n1\n")
+    assert result.output.endswith(b"100000\nlast\n")
+    flood = sandbox.run("yes | tr -d '\\n'", timeout_s=60)
+    assert (flood.status, flood.exit_code) == ("output-cap", None)
+
+
+def test_memory_and_disk_limits_have_a_status(sandbox: DockerSandbox) -> None:
+    hungry = sandbox.run("python3 -c 'x = bytearray(2 * 1024**3)'", timeout_s=60)
+    assert hungry.status == "oom"
+    assert sandbox.run("false", timeout_s=20).status == "nonzero"  # an old kill is not told twice
+    full = sandbox.run("dd if=/dev/zero of=big bs=1M", timeout_s=60)
+    assert full.status == "disk-full"
+    assert sandbox.run("test ! -e big && cat pkg/mod.py", timeout_s=20).status == "ok"
+    inodes = sandbox.run("i=0; while : > f$i; do i=$((i+1)); done; exit 1", timeout_s=60)
+    assert inodes.status == "disk-full"
+    with pytest.raises(DiskFull):
+        sandbox.write({"huge": bytes(LIMITS.work_bytes + 1)})
+    assert sandbox.run("true", timeout_s=20).status == "ok"
+
+
+def test_seen_from_inside(sandbox: DockerSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+        exec 2>/dev/null
+        id -u; touch /x || echo readonly; touch /usr/x || echo readonly
+        ls /sys/class/net; cat /proc/net/route | wc -l
+        for target in 169.254.169.254 172.17.0.1 host.docker.internal example.org; do
+            timeout 3 python3 -c "import socket; socket.create_connection(('$target', 80), 2)" && echo ONLINE
+        done
+        python3 -c "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW)" && echo RAW
+        grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status
+        mount -t tmpfs x /tmp && echo MOUNTED; unshare -U true && echo UNSHARED
+        ls /var/run/docker.sock; ulimit -c
+        cat /proc/1/environ | tr '\\0' '\\n'; env | cut -d= -f1 | sort | tr '\\n' ' '
+    """
+    lines = sandbox.run(script, timeout_s=60).output.decode().splitlines()
+    text = "\n".join(lines)
+    assert lines[0] == "1000"
+    assert "\nlo\n1\n" in text  # one network device, no route
+    assert text.count("readonly") == 2
+    for bad in ("ONLINE", "RAW", "MOUNTED", "UNSHARED", "docker.sock"):
+        assert bad not in text
+    assert "CapEff:\t0000000000000000" in text
+    assert "NoNewPrivs:\t1" in text
+    assert "Seccomp:\t2" in text
+    names = set(lines[-1].split())
+    assert names <= {*ENVIRONMENT, "HOSTNAME", "PWD", "SHLVL", "_"}
+    monkeypatch.setenv("ADI_CANARY_SECRET", "canary-5f2c")
+    assert b"canary" not in sandbox.run("env; cat /proc/*/environ 2>/dev/null", timeout_s=20).output
+
+
+def test_seen_from_outside(box: DockerSandbox, client: docker.APIClient) -> None:
+    box.run("true", timeout_s=20)
+    details = client.inspect_container(container_of(client, "test-box"))
+    config = details["HostConfig"]
+    assert config["NetworkMode"] == "none"
+    assert config["CapDrop"] == ["ALL"]
+    assert config["SecurityOpt"] == ["no-new-privileges"]
+    assert config["ReadonlyRootfs"]
+    assert config["Init"]
+    assert not config["Privileged"]
+    assert not config["Binds"]
+    assert not details["Mounts"] or all(mount["Type"] == "tmpfs" for mount in details["Mounts"])
+    assert config["Memory"] == config["MemorySwap"] == LIMITS.memory_bytes
+    assert config["PidsLimit"] == LIMITS.pids
+    assert config["LogConfig"]["Type"] == "none"
+    assert config["AutoRemove"]
+    assert "nr_inodes=3000" in config["Tmpfs"]["/work"]
+    assert details["Config"]["User"] not in ("", "0", "root")
+    assert details["Config"]["Labels"][PID] == str(os.getpid())
+
+
+def test_changes_reports_regular_files_only(sandbox: DockerSandbox) -> None:
+    result = sandbox.run(
+        "echo 'x = 2' > pkg/mod.py; rm empty; mkdir 'new dir'; "
+        "printf 'a\\r\\n' > 'new dir/ü \"q\".txt'; chmod +x run.sh; "
+        "mkfifo pipe; ln -s /etc/passwd link; ln -s / rootlink; "
+        "mkdir -p pkg/__pycache__ node_modules/m .git/hooks; "
+        "touch pkg/__pycache__/a.pyc node_modules/m/i.js .git/hooks/pre-commit; "
+        "python3 -c \"open(b'bad\\\\xff', 'w'); open('git~1', 'w'); open('-rf', 'w').write('dash')\"",
+        timeout_s=20,
+    )
+    assert result.status == "ok", result.output
+    found = sandbox.changes()
+    assert found == {
+        "pkg/mod.py": b"x = 2\n",
+        "empty": None,
+        'new dir/ü "q".txt': b"a\r\n",
+        "run.sh": b"#!/bin/sh\n",  # its change time differs; the work copy sees equal bytes
+        "-rf": b"dash",
+    }
+    notes = "\n".join(sandbox.notes)
+    for word in ("'pipe'", "FIFO", "'link'", "symbolic link", "git~1", "bad"):
+        assert word in notes
+    assert sandbox.notes == []
+    assert sandbox.changes() == {}
+
+
+def test_a_file_replaced_by_a_link_is_named_and_not_followed(sandbox: DockerSandbox) -> None:
+    sandbox.run(
+        "rm pkg/mod.py && ln -s /etc/passwd pkg/mod.py; rm run.sh && mkdir run.sh && ln -s /etc run.sh/etc",
+        timeout_s=20,
+    )
+    found = sandbox.changes()
+    assert found == {}
+    assert any("pkg/mod.py" in note and "symbolic link" in note for note in sandbox.notes)
+    sandbox.write({"pkg/mod.py": b"x = 5\n", "run.sh": b"back"})
+    result = sandbox.run("test -f pkg/mod.py -a ! -L pkg/mod.py && cat pkg/mod.py run.sh", timeout_s=20)
+    assert result.output == b"x = 5\nback"
+
+
+def test_own_writes_are_no_changes(sandbox: DockerSandbox) -> None:
+    sandbox.write({"pkg/mod.py": b"x = 3\n", "a/b/c.py": b"1\n", "empty": None, "gone/never": None})
+    assert sandbox.changes() == {}
+    sandbox.write({"pkg/mod.py": b"x = 4\n"})
+    sandbox.run("test ! -e empty && cat a/b/c.py && echo 9 > pkg/mod.py", timeout_s=20)
+    assert sandbox.changes() == {"pkg/mod.py": b"9\n"}
+
+
+def test_copy_out_has_caps(image: str, client: docker.APIClient) -> None:
+    caps = ArchiveCaps(total_bytes=10_000, file_bytes=8_000, entries=20)
+    with DockerSandbox(
+        pack(FILES),
+        image=image,
+        run_id="test-caps",
+        limits=LIMITS,
+        caps=caps,
+        client=client,
+        ignored=lambda _paths: {"junk"},
+    ) as made:
+        made.run("truncate -s 2G sparse", timeout_s=20)
+        with pytest.raises(CopyOutRefused, match="sparse"):
+            made.changes()
+        made.run("rm sparse; for i in $(seq 30); do echo $i > f$i; done", timeout_s=20)
+        with pytest.raises(CopyOutRefused, match="30 files"):
+            made.changes()
+        made.run("rm f*; head -c 7000 /dev/zero > a; cp a b; cp a junk", timeout_s=20)
+        with pytest.raises(CopyOutRefused, match="14000"):
+            made.changes()
+        made.run("rm b; d=deep; for i in $(seq 120); do d=$d/d; done; mkdir -p $d; touch $d/x", timeout_s=20)
+        assert made.changes() == {"a": bytes(7000)}
+        assert any("unsafe name" in note for note in made.notes)
+
+
+def test_a_lost_container_is_replaced_with_all_known_files(image: str, client: docker.APIClient) -> None:
+    with DockerSandbox(pack(FILES), image=image, run_id="test-lost", limits=LIMITS, client=client) as made:
+        made.write({"pkg/mod.py": b"x = 7\n", "empty": None})
+        made.run("echo made > made.txt", timeout_s=20)
+        assert made.changes() == {"made.txt": b"made\n"}
+        made.run("echo never reported > lost.txt", timeout_s=20)
+        victim = container_of(client, "test-lost")
+        killer = threading.Timer(1, client.remove_container, (victim,), {"force": True})
+        killer.start()
+        result = made.run("echo start; sleep 30", timeout_s=60)
+        killer.join()
+        assert (result.status, result.exit_code) == ("sandbox-lost", None)
+        assert b"lost" not in result.output
+        assert any("sandbox was lost" in note for note in made.notes)
+        again = made.run("cat pkg/mod.py made.txt; ls", timeout_s=20)
+        assert again.output == b"x = 7\nmade\nmade.txt\npkg\nrun.sh\n"
+        assert made.changes() == {}
+        client.remove_container(container_of(client, "test-lost"), force=True)
+        made.write({"run.sh": b"new"})
+        assert made.run("cat run.sh", timeout_s=20).output == b"new"
+    assert client.containers(all=True, filters={"label": f"{RUN}=test-lost"}) == []
+
+
+def test_the_time_to_live_ends_a_forgotten_container(image: str, client: docker.APIClient) -> None:
+    limits = SandboxLimits(memory_bytes=LIMITS.memory_bytes, work_bytes=LIMITS.work_bytes, ttl_s=2)
+    with DockerSandbox(pack(FILES), image=image, run_id="test-ttl", limits=limits, client=client) as made:
+        assert made.run("sleep 30", timeout_s=20).status == "sandbox-lost"
+        assert made.run("true", timeout_s=20).status == "ok"
+
+
+def test_a_missing_image_is_named(client: docker.APIClient) -> None:
+    with pytest.raises(ImageMissing) as caught:
+        DockerSandbox(pack(FILES), image="adi-sandbox:none-such", run_id="test-image", client=client)
+    assert "adi doctor --fix" in caught.value.hint
+
+
+class Proxy:
+    """A Unix socket before the engine's, which can be cut or made silent."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self.mode = "open"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if self.mode == "cut":
+                    near.close()
+                    continue
+                far = socket.socket(socket.AF_UNIX)
+                far.connect("/var/run/docker.sock")
+                threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        sources = [near, far]
+        with near, far, contextlib.suppress(OSError):
+            while self.mode != "cut":
+                if self.mode == "silent":
+                    time.sleep(0.05)
+                    continue
+                for ready in select.select(sources, [], [], 0.05)[0]:
+                    data = ready.recv(1 << 16)
+                    if not data and ready is far:
+                        return
+                    if data:
+                        (far if ready is near else near).sendall(data)
+                    else:
+                        far.shutdown(socket.SHUT_WR)
+                        sources.remove(near)
+
+    def close(self) -> None:
+        self.mode = "cut"
+        self._listener.close()
+
+
+@pytest.mark.parametrize("mode", ["cut", "silent"])
+def test_an_engine_that_dies_or_hangs_is_a_lost_sandbox(image: str, tmp_path: Path, mode: str) -> None:
+    proxy = Proxy(tmp_path / "docker.sock")
+    client = docker.APIClient(base_url=f"unix://{proxy.path}", version="auto", timeout=3)
+    try:
+        with DockerSandbox(
+            pack(FILES), image=image, run_id=f"test-{mode}", limits=LIMITS, client=client
+        ) as made:
+            results: list[ExecResult] = []
+            runner = threading.Thread(target=lambda: results.append(made.run("sleep 60", timeout_s=4)))
+            runner.start()
+            time.sleep(1.5)
+            proxy.mode = mode
+            runner.join(timeout=40)
+            assert [result.status for result in results] == ["sandbox-lost"]
+            assert made.run("true", timeout_s=5).status == "sandbox-lost"
+            proxy.mode = "open"
+            assert made.run("cat pkg/mod.py", timeout_s=20).output == b"x = 1\n"
+    finally:
+        proxy.close()
+        client.close()
+        with contextlib.closing(connect()) as direct:
+            for container in direct.containers(filters={"label": f"{RUN}=test-{mode}"}):
+                direct.remove_container(container["Id"], force=True)
+
+
+OWNER = """
+import sys, time
+from sandbox.docker import DockerSandbox
+from tests.test_sandbox_docker import FILES, LIMITS, pack
+box = DockerSandbox(pack(FILES), image=sys.argv[1], run_id=sys.argv[2], limits=LIMITS)
+print("ready", flush=True)
+try:
+    box.run("sleep 1000", timeout_s=600)
+except KeyboardInterrupt:
+    print(box.run("echo still here", timeout_s=20).output.decode(), flush=True)
+    box.close()
+"""
+
+
+@contextlib.contextmanager
+def owner(image: str, run_id: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process with a sandbox of its own, busy with a command."""
+    command = [sys.executable, "-W", "error", "-c", OWNER, image, run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+def test_reap_removes_orphans_and_leaves_the_living(
+    image: str, client: docker.APIClient, box: DockerSandbox
+) -> None:
+    box.run("true", timeout_s=20)
+    with owner(image, "test-orphan") as process:
+        process.kill()
+        process.wait()
+        assert client.containers(filters={"label": f"{RUN}=test-orphan"})
+        removed = reap(client)
+    assert "test-orphan" in removed
+    assert "test-box" not in removed
+    assert client.containers(all=True, filters={"label": f"{RUN}=test-orphan"}) == []
+    labels = client.inspect_container(container_of(client, "test-box"))["Config"]["Labels"]
+    assert labels[STARTED]
+    assert json.dumps(labels)
+
+
+def test_an_interrupt_kills_the_command_and_keeps_the_sandbox(image: str, client: docker.APIClient) -> None:
+    with owner(image, "test-interrupt") as process:
+        assert process.stdout is not None
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"still here\n"
+        assert process.wait(20) == 0
+    assert client.containers(all=True, filters={"label": f"{RUN}=test-interrupt"}) == []
+
+
+def test_overhead(box: DockerSandbox) -> None:
+    times = []
+    for _ in range(7):
+        began = time.monotonic()
+        assert box.run("true", timeout_s=20).status == "ok"
+        times.append(time.monotonic() - began)
+    assert (
+        statistics.median(times) < 0.6
+    )  # 0.09 s on an idle machine; benchmarks/sandbox_overhead.py measures
