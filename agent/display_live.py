@@ -16,6 +16,7 @@ from agent.inert import inert_line
 
 TAIL_LINES: Final = 5
 REDRAWS_PER_S: Final = 8
+FRAME: Final = "⋯ {} · Ctrl-C interrupts"
 
 
 @dataclass(slots=True)
@@ -35,15 +36,19 @@ class Activity:
         self.first_chunk = self.first_chunk or time.monotonic()
         self.chunks += 1
 
-    def sentence(self) -> str:
-        """`Thinking · 120 tokens · 23 tok/s · 5.2 s`."""
+    def sentence(self, width: int = 0) -> str:
+        """`Planning · 120 tokens · 23 tok/s · 5.2 s`; in `width` cells, cut where it says least."""
         now = time.monotonic()
-        parts = [self.verb, self.note] if self.note else [self.verb]
+        parts: list[str] = []
         if self.chunks:
             parts.append(count(self.chunks, "token"))
             spent = now - self.first_chunk
             parts += [f"{(self.chunks - 1) / spent:.0f} tok/s"] if self.chunks > 5 and spent > 0 else []
-        return " · ".join([*parts, seconds(now - self.began)])
+        measured = " · ".join([*parts, seconds(now - self.began)])
+        what = Text(f"{self.verb} · {self.note}" if self.note else self.verb)
+        if width:
+            what.truncate(max(width - len(measured) - 3, 10), overflow="ellipsis")
+        return f"{what.plain} · {measured}"
 
 
 class LiveLine:
@@ -80,9 +85,11 @@ class LiveLine:
         if activity is None:
             return Text("")
         lines = [Text(f"  {inert_line(line)}", style="dim") for line in list(activity.tail)]
-        lines.append(Text(f"⋯ {activity.sentence()} · Ctrl-C interrupts", style="cyan"))
+        width = max(self._console.width - 1, 10)
+        sentence = activity.sentence(width - len(FRAME.format("")))
+        lines.append(Text(FRAME.format(sentence), style="cyan"))
         for line in lines:
-            line.truncate(max(self._console.width - 1, 10), overflow="ellipsis")
+            line.truncate(width, overflow="ellipsis")
         return Group(*lines)
 
 
