@@ -1,0 +1,133 @@
+"""Which files the proof of a change rests on: tests, their configuration, and what could bend them.
+
+Names and contents are compared as text; nothing is run. A change of these is not forbidden: it is named,
+left out of the verdict's copy, and a person decides.
+"""
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import PurePosixPath
+
+from feedback.detect import sections
+
+_TEST_FOLDERS = frozenset({"test", "tests", "__tests__", "spec", "specs", "testdata", "__snapshots__"})
+_TEST_FILE = re.compile(
+    r"test_.*\.py|.*_test\.py|tests?\.py|conftest\.py|.*_test\.go|.*\.(?:test|spec)\.[cm]?[jt]sx?"
+    r"|.*_spec\.rb|.*Tests?\.(?:java|kt|cs)|.*_test\.(?:cc|cpp|c|rs|exs)",
+    re.DOTALL,
+)
+_CONFIGURATION = re.compile(
+    r"\.?pytest\.ini|conftest\.py|sitecustomize\.py|usercustomize\.py|.*\.pth|noxfile\.py|\.npmrc|\.mocharc.*"
+    r"|(?:jest|vitest|vite|babel|karma|playwright|cypress)\.config\..*|\.babelrc.*|go\.work|build\.rs"
+    r"|\.env|.*\.py[co]|.*\.(?:so|pyd)",
+    re.DOTALL,
+)
+_METADATA = re.compile(r".*\.(?:egg-info|dist-info)", re.DOTALL)
+_RUNNERS = frozenset({"pytest", "_pytest", "py", "pluggy", "unittest", "hypothesis", "nose", "coverage"})
+_MAKEFILES = frozenset({"Makefile", "makefile", "GNUmakefile"})
+
+
+def is_test_path(path: str) -> bool:
+    """True for test files and for everything inside a folder of tests, its data included."""
+    place = PurePosixPath(path)
+    return any(part.lower() in _TEST_FOLDERS for part in place.parts[:-1]) or bool(
+        _TEST_FILE.fullmatch(place.name)
+    )
+
+
+def bends_tests(path: str, before: bytes | None, after: bytes | None) -> bool:
+    """True when changing this file from `before` to `after` (None: no file) changes how tests run."""
+    place = PurePosixPath(path)
+    if _CONFIGURATION.fullmatch(place.name) or any(_METADATA.fullmatch(part) for part in place.parts):
+        return True
+    if ".cargo" in place.parts[:-1]:
+        return True
+    if place.name in _MAKEFILES and before is None:
+        return len(place.parts) == 1  # GNU make prefers some names over others
+    part = _CARRIERS.get(place.name)
+    return part is not None and part(_text(before)) != part(_text(after))
+
+
+def shadows(path: str, existing: Collection[str]) -> bool:
+    """True when a new Python module would be imported in place of another one.
+
+    Looks at folders that are usually on the import path (the root, `src`, `lib`, folders of tests), for
+    the names of standard modules, of test runners, and of existing modules of the root or of `src`.
+    """
+    place = PurePosixPath(path)
+    package = place.name == "__init__.py"
+    folder = str(place.parent.parent if package else place.parent)
+    name = place.parent.name if package else place.stem
+    importable = folder in (".", "src", "lib") or is_test_path(path)
+    if place.suffix != ".py" or not name or not importable or f"{folder}/__init__.py" in existing:
+        return False
+    if name in sys.stdlib_module_names or name in _RUNNERS:
+        return name not in ("test", "tests")
+    rivals = [f"{root}{name}{tail}" for root in ("", "src/") for tail in (".py", "/__init__.py")]
+    return any(rival in existing and rival != path for rival in rivals)
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode("utf-8", "backslashreplace")
+
+
+def _toml(text: str) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {"unreadable": text}
+
+
+def _pyproject(text: str) -> object:
+    data = _toml(text)
+    tools = data.get("tool")
+    chosen = tools if isinstance(tools, dict) else {}
+    names = ("pytest", "tox", "nox", "hatch", "coverage", "pdm", "poe")
+    return [data.get("unreadable"), *(chosen.get(name) for name in names)]
+
+
+def _ini(text: str) -> object:
+    found = sections(text)
+    readable = found or not text.strip()
+    kept = {
+        name: found[name]
+        for name in found
+        if re.match(r"(?:tool:)?pytest|testenv|tox|unittest|aliases", name)
+    }
+    return kept if readable else text
+
+
+def _package(text: str) -> object:
+    try:
+        data = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return text
+    keys = ("scripts", "jest", "mocha", "vitest", "ava", "tap", "nyc", "babel", "type")
+    return [data.get(key) for key in keys] if isinstance(data, dict) else text
+
+
+def _makefile(text: str) -> object:
+    """The test target, with everything that any rule or variable of the file could lend it."""
+    return re.sub(r"(?m)^#.*\n?|[ \t]+$", "", text)
+
+
+def _cargo(text: str) -> object:
+    data = _toml(text)
+    library = data.get("lib")
+    return [data.get(key) for key in ("unreadable", "test", "profile", "patch")] + [
+        library.get(key) if isinstance(library, dict) else None for key in ("test", "doctest", "harness")
+    ]
+
+
+_CARRIERS: dict[str, Callable[[str], object]] = {
+    "pyproject.toml": _pyproject,
+    "setup.cfg": _ini,
+    "tox.ini": _ini,
+    "package.json": _package,
+    "Cargo.toml": _cargo,
+    **dict.fromkeys(_MAKEFILES, _makefile),
+}
+"""Files that hold test configuration among other things, and how to read that part."""

@@ -1,0 +1,162 @@
+"""The verdict: the checks run on a clean copy with the change applied and the original tests in place.
+
+Guaranteed: the copy is the snapshot plus the patch, nothing that a command left behind; existing tests
+and their configuration have their original text; what the change plants to bend them is left out. Not
+guaranteed: that the code under test is honest while it runs, as it shares a process with its tests.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from feedback.checks import run_check
+from feedback.evidence import bends_tests, is_test_path, shadows
+from memory.records import Check, CheckResult, Evaluation, Status
+from sandbox.paths import protected
+from sandbox.protocol import Sandbox
+from sandbox.workcopy import WorkCopy
+
+__all__ = ["Evidence", "examine", "is_test_path", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a change does to the files that prove it; sorted paths."""
+
+    changed: tuple[str, ...] = ()
+    """Existing tests and test configuration with another text."""
+    deleted: tuple[str, ...] = ()
+    planted: tuple[str, ...] = ()
+    """New files that change how tests run, or hide another module."""
+    added: tuple[str, ...] = ()
+    """New test files; they run, and are no reason to ask a person."""
+
+
+def examine(original: WorkCopy, changed: WorkCopy) -> Evidence:
+    """Sort the change's paths by what they mean for the proof."""
+    existing = frozenset(original.paths())
+    edited: list[str] = []
+    deleted: list[str] = []
+    planted: list[str] = []
+    added: list[str] = []
+    for path, (before, after) in changed.changed().items():
+        proof = is_test_path(path)
+        if before is None:
+            if bends_tests(path, None, after) or shadows(path, existing):
+                planted.append(path)
+            elif proof:
+                added.append(path)
+        elif proof or bends_tests(path, before, after):
+            (deleted if after is None else edited).append(path)
+    return Evidence(tuple(edited), tuple(deleted), tuple(planted), tuple(added))
+
+
+def judge(
+    original: WorkCopy,
+    changed: WorkCopy,
+    checks: Sequence[Check],
+    make_sandbox: Callable[[WorkCopy], Sandbox],
+    *,
+    timeout_s: float,
+    on_result: Callable[[CheckResult], object] | None = None,
+    baseline: Sequence[CheckResult] = (),
+) -> Evaluation:
+    """Run every check, each in a fresh sandbox. Raises SandboxError, PatchError when the change is none.
+
+    Accepted means: all checks pass, and the change touches no existing test, plants nothing and needs
+    nobody's approval. A change that passes but touches one is not accepted; its `detail` says that a
+    person must look.
+
+    `baseline` (results of the same checks before the change) relaxes one thing, for repositories with
+    unrelated failing tests: a check that still fails counts as passing when every test that fails now
+    failed before, at least one that failed before passes now, and no test is missing from the count.
+    """
+    evidence = examine(original, changed)
+    clean = _clean_copy(original, changed, evidence)
+    results = tuple(_run(check, clean, make_sandbox, timeout_s, on_result) for check in checks)
+    before = {result.check: result for result in baseline}
+    holds = [result.passed or _improved(before.get(result.check), result) for result in results]
+    guarded = tuple(sorted({*protected(changed.changed()), *evidence.planted}))
+    asks = bool(evidence.changed or evidence.deleted or guarded)
+    return Evaluation(
+        results=results,
+        reward=sum(result.passed for result in results) / len(results) if results else 0.0,
+        accepted=bool(results) and all(holds) and not asks,
+        changed_tests=evidence.changed,
+        deleted_tests=evidence.deleted,
+        protected=guarded,
+        detail=_detail(results, holds, evidence, guarded),
+    )
+
+
+def _clean_copy(original: WorkCopy, changed: WorkCopy, evidence: Evidence) -> WorkCopy:
+    """The snapshot with the patch applied, the proof restored and what was planted removed."""
+    clean = original.patched(changed.diff())
+    for path in (*evidence.changed, *evidence.deleted):
+        clean.write(path, original.read(path))
+    for path in evidence.planted:
+        clean.delete(path)
+    return clean
+
+
+def _run(
+    check: Check,
+    clean: WorkCopy,
+    make_sandbox: Callable[[WorkCopy], Sandbox],
+    timeout_s: float,
+    on_result: Callable[[CheckResult], object] | None,
+) -> CheckResult:
+    """One check in a sandbox of its own; a lost sandbox is replaced once."""
+    for _ in range(2):
+        sandbox = make_sandbox(clean)
+        try:
+            result = run_check(check, sandbox, timeout_s)
+        finally:
+            sandbox.close()
+        if on_result is not None:
+            on_result(result)
+        if result.status != Status.SANDBOX_LOST:
+            break
+    return result
+
+
+def _improved(before: CheckResult | None, now: CheckResult) -> bool:
+    """True when a failing check got better and no test that passed before fails now."""
+    if before is None or before.passed or now.status != Status.NONZERO or not now.failures:
+        return False
+    told = (len(result.failures) == result.tests_failed for result in (before, now))
+    failed = {failure.test for failure in before.failures}
+    fails = {failure.test for failure in now.failures}
+    total = before.tests_passed + before.tests_failed
+    return all(told) and fails < failed and now.tests_passed + now.tests_failed >= total
+
+
+def _detail(
+    results: Sequence[CheckResult], holds: Sequence[bool], evidence: Evidence, guarded: Sequence[str]
+) -> str:
+    """One sentence for a person."""
+    if not results:
+        return "no check was run, so nothing is proven"
+    failing = [result.check for result, held in zip(results, holds, strict=True) if not held]
+    tolerated = [
+        result.check for result, held in zip(results, holds, strict=True) if held and not result.passed
+    ]
+    parts = [
+        f"{', '.join(failing)} does not pass" if failing else f"{len(results)} of {len(results)} checks pass"
+    ]
+    if tolerated:
+        parts = (
+            ["nothing fails that did not fail before, and some of it passes now"] if not failing else parts
+        )
+    if evidence.changed:
+        parts.append(f"changed tests, judged by their original text: {', '.join(evidence.changed)}")
+    if evidence.deleted:
+        parts.append(f"deleted tests, judged with them: {', '.join(evidence.deleted)}")
+    if evidence.planted:
+        parts.append(f"left out because they change how tests run: {', '.join(evidence.planted)}")
+    others = [path for path in guarded if path not in evidence.planted]
+    if others:
+        parts.append(f"needs approval: {', '.join(others)}")
+    if evidence.added:
+        parts.append(f"new tests: {', '.join(evidence.added)}")
+    asks = evidence.changed or evidence.deleted or guarded
+    return "; ".join([*parts, "a person must look"] if asks else parts)
