@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
-from agent.localize import Suspect
+from agent.localize import Suspect, lines_of
 from feedback.shrink import shrink
 from memory.records import CheckResult, Message, PlanStep, Step
 
@@ -37,7 +37,7 @@ def shown(text: str) -> str:
 
 def numbered(text: str, first: int = 1, last: int = 0) -> str:
     """Lines `first` to `last` (0: the end), each after its number."""
-    lines = text.splitlines()
+    lines = lines_of(text)
     return "\n".join(f"{number:4} {lines[number - 1]}" for number in range(first, (last or len(lines)) + 1))
 
 
@@ -46,7 +46,7 @@ def excerpt(suspect: Suspect, limit: int = FILE_CHARS) -> str:
     whole = numbered(suspect.text)
     if len(whole) <= limit:
         return whole
-    total = len(suspect.text.splitlines())
+    total = len(lines_of(suspect.text))
     spans = [(span.first, span.last) for span in suspect.functions] or [
         (max(1, line - 15), min(total, line + 15)) for line in suspect.lines
     ]
@@ -86,7 +86,7 @@ def plan_messages(about: str) -> list[Message]:
 
 def line_messages(about: str, suspect: Suspect, line: int) -> list[Message]:
     """Ask for the corrected text of one line; the answer begins after the opening backtick."""
-    text = shown(suspect.text.splitlines()[line - 1].strip())
+    text = shown(lines_of(suspect.text)[line - 1].strip())
     return [
         Message(role="system", content=prompt("repair")),
         _user(f"{about}\n\n{prompt('line')}"),

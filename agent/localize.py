@@ -6,6 +6,7 @@ Tests themselves are never suspects. Only ranks, never decides: the checks decid
 
 import ast
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -25,6 +26,7 @@ SOURCE = frozenset(
 ) | {".h", ".hpp", ".sh", ".pl", ".lua", ".php", ".cs"}
 COMMENT = ("#", "//", "/*", "*", "--")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,26 @@ def decoded(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def lines_of(text: str, *, keepends: bool = False) -> list[str]:
+    """Lines as Python and every traceback number them: a form feed or U+2028 ends none."""
+    lines = _LINE.findall(text)
+    return lines if keepends else [line.rstrip("\r\n") for line in lines]
+
+
+def parsed(text: str) -> ast.Module | None:
+    """Syntax tree of a `decoded` Python file, its BOM and declared encoding honoured; None without one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the text, not about ADI
+            return ast.parse(text.encode("utf-8", "surrogateescape"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def functions(path: str, text: str) -> tuple[Span, ...]:
     """Functions of a Python file in order; empty for other languages or a file that does not parse."""
-    if not path.endswith(".py"):
-        return ()
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = parsed(text) if path.endswith(".py") else None
+    if tree is None:
         return ()
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     found = [
@@ -139,7 +154,7 @@ def functions(path: str, text: str) -> tuple[Span, ...]:
 
 def code_lines(path: str, text: str) -> list[int]:
     """Lines that hold code: no blank lines, comments, imports or documentation strings."""
-    lines = text.splitlines()
+    lines = lines_of(text)
     documented = _documented(text) if path.endswith(".py") else set()
     return [
         number
@@ -153,9 +168,8 @@ def code_lines(path: str, text: str) -> list[int]:
 
 def _documented(text: str) -> set[int]:
     """Lines of string statements, such as docstrings."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = parsed(text)
+    if tree is None:
         return set()
     return {
         line

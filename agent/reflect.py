@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from agent import context
-from agent.run import Run
+from agent.run import BudgetSpent, Run
 from memory.records import Check, Plan, PlanStep
 from model.errors import RequestRefused
 from model.protocol import Sampling
@@ -28,8 +28,8 @@ def make_plan(run: Run, about: str, paths: Sequence[str]) -> Plan:
         return rule_plan(run.task.prompt, run.task.checks, bool(run.failing))
     try:
         answer = run.chat("plan", messages, sampling)[0].text
-    except RequestRefused:
-        answer = ""  # a server that says it knows grammars and refuses ours
+    except (RequestRefused, BudgetSpent):
+        answer = ""  # a server that says it knows grammars and refuses ours, or no budget to ask
     steps = parse_plan(answer, paths, run.task.checks)
     return Plan(steps=steps) if steps else rule_plan(run.task.prompt, run.task.checks, bool(run.failing))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent import context
-from agent.localize import Suspect, suspects
+from agent.localize import Suspect, lines_of, parsed, suspects
 from agent.run import Run
 from memory.records import (
     Action,
@@ -61,9 +61,9 @@ class Hole:
 
     def filled(self, text: str) -> str:
         """The file with the hole replaced, its line endings kept."""
-        lines = self.suspect.text.splitlines(keepends=True)
+        lines = lines_of(self.suspect.text, keepends=True)
         ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-        new = "".join(f"{line}{ending}" for line in text.splitlines())
+        new = "".join(f"{line}{ending}" for line in lines_of(text))
         if self.last == len(lines) and lines and not lines[-1].endswith(("\n", "\r")):
             new = new.removesuffix(ending)
         return "".join([*lines[: self.first - 1], new, *lines[self.last :]])
@@ -96,7 +96,7 @@ class RewriteLine:
         return (Hole(suspect, line, line) for line in suspect.lines[:LINES])
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
-        original = hole.suspect.text.splitlines()[hole.first - 1]
+        original = lines_of(hole.suspect.text)[hole.first - 1]
         indent = original[: len(original) - len(original.lstrip())]
         python = hole.suspect.path.endswith(".py")
         messages = context.line_messages(about, hole.suspect, hole.first)
@@ -125,7 +125,7 @@ class FillLine:
             yield Hole(suspect, line + 1 if self.insert else line, line)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
-        lines = context.shown(hole.suspect.text).splitlines(keepends=True)
+        lines = lines_of(context.shown(hole.suspect.text), keepends=True)
         prefix = "".join(lines[: hole.first - 1])[-FILL_CHARS:]
         suffix = "".join(lines[hole.last :])[:FILL_CHARS]
         sampling = Sampling(
@@ -154,7 +154,7 @@ class RewriteFunction:
                 yield Hole(suspect, span.first, span.last, span.name)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
-        original = "\n".join(hole.suspect.text.splitlines()[hole.first - 1 : hole.last])
+        original = "\n".join(lines_of(hole.suspect.text)[hole.first - 1 : hole.last])
         room = 64 + 2 * run.model.count_text(context.shown(original))
         sampling = Sampling(
             max_tokens=room, temperature=self.temperature, n=self.n, seed=hole.first, stop=("\n```\n",)
@@ -321,7 +321,7 @@ def adopt(run: Run, found: Candidate) -> None:
     action = Action(id=f"search-{run.spent.steps}", tool="edit", arguments=arguments)
     run.recorder.emit(ActionStarted(step=run.spent.steps, action=action))
     run.files.write(hole.suspect.path, found.data)
-    summary = f"{hole.place} {max(1, len(found.text.splitlines()))} line(s)"
+    summary = f"{hole.place} {max(1, len(lines_of(found.text)))} line(s)"
     run.recorder.emit(
         ActionEnded(
             step=run.spent.steps,
@@ -335,25 +335,16 @@ def adopt(run: Run, found: Candidate) -> None:
 
 def compiles(path: str, text: str) -> bool:
     """False when a Python file does not parse; other languages are left to their checks."""
-    if not path.endswith(".py"):
-        return True
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    return not path.endswith(".py") or parsed(text) is not None
 
 
 def function_in(answer: str, name: str) -> str:
     """The named function in the first code block of an answer, unindented; empty when there is none."""
     _, fence, rest = answer.partition("```")
-    code = rest.partition("\n")[2].partition("\n```")[0] if fence else answer
-    try:
-        tree = ast.parse(textwrap.dedent(code))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    lines = textwrap.dedent(code).splitlines()
-    for node in ast.walk(tree):
+    code = textwrap.dedent(rest.partition("\n")[2].partition("\n```")[0] if fence else answer)
+    tree = parsed(code)
+    lines = lines_of(code)
+    for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
             return textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno]))
     return ""
