@@ -144,7 +144,7 @@ class DockerSandbox:
                 stop=run.must_stop,
             )
             if not container.sweep():
-                self._discard()
+                self._drop_changes("it could not be emptied of processes")
             status = self._status(ended, run)
         except SandboxError as error:
             self._discard()
@@ -169,7 +169,7 @@ class DockerSandbox:
         if self._oom_kills > oom_kills:
             return "oom"
         if run.disk_is_full():
-            self._discard()  # what is in there is torn; the next use starts from the last known state
+            self._drop_changes("it was full")
             return "disk-full"
         return "nonzero"
 
@@ -180,6 +180,11 @@ class DockerSandbox:
                 self._discard()
         except SandboxError:
             self._discard()
+
+    def _drop_changes(self, reason: str) -> None:
+        """Start afresh at the next use, because what is in the container is torn; a note tells."""
+        self._notes.append(f"the sandbox starts afresh, because {reason}: changes not yet seen are lost")
+        self._discard()
 
     def _discard(self) -> None:
         """Give the container up; the next use makes a fresh one."""

@@ -30,7 +30,7 @@ def engine_answers() -> bool:
 def install_engine(progress: Progress, log: Path) -> None:
     """Make a Docker engine answer: install it, start it, wait. Does nothing when one answers.
 
-    `log` takes the engine's output where there is no systemd. Raises DockerMissing with the command that helps.
+    `log` takes the engine's output where there is no systemd. Raises DockerMissing.
     """
     if engine_answers():
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import images
+from sandbox import debian, images
 from sandbox.client import connect
 from sandbox.engine import engine_answers, install_engine
 from sandbox.errors import DockerMissing, ImageMissing
@@ -81,6 +81,13 @@ def test_orphans_are_told_from_the_living_and_from_strangers() -> None:
     time.sleep(0.1)
     assert is_orphan({**own, PID: str(child)})  # a zombie owns nothing
     os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not debian.is_debian(), reason="asks apt, which only Debian and Ubuntu have")
+def test_the_mirror_is_the_one_that_apt_uses() -> None:
+    suite, mirror = debian._release()
+    assert suite.isalpha()
+    assert mirror.startswith(("http://", "https://", "file:", "mirror"))
 
 
 def test_recipes() -> None:

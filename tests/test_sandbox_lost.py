@@ -1,0 +1,187 @@
+"""What becomes of a sandbox whose container, engine or owner goes away. Needs an engine and the image."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from sandbox.docker import DockerSandbox, connect, reap
+from sandbox.images import ensure_image
+from sandbox.owner import PID, RUN, STARTED
+from sandbox.protocol import ExecResult, SandboxLimits
+from tests.test_sandbox_docker import FILES, LIMITS, container_of, pack
+
+pytestmark = pytest.mark.container
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    return ensure_image("python")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.APIClient]:
+    found = connect()
+    yield found
+    found.close()
+
+
+def test_a_lost_container_is_replaced_with_all_known_files(image: str, client: docker.APIClient) -> None:
+    with DockerSandbox(pack(FILES), image=image, run_id="test-lost", limits=LIMITS, client=client) as made:
+        made.write({"pkg/mod.py": b"x = 7\n", "empty": None})
+        made.run("echo made > made.txt", timeout_s=20)
+        assert made.changes() == {"made.txt": b"made\n"}
+        made.run("echo never reported > lost.txt", timeout_s=20)
+        victim = container_of(client, "test-lost")
+        killer = threading.Timer(1, client.remove_container, (victim,), {"force": True})
+        killer.start()
+        result = made.run("echo start; sleep 30", timeout_s=60)
+        killer.join()
+        assert (result.status, result.exit_code) == ("sandbox-lost", None)
+        assert b"lost" not in result.output
+        assert any("sandbox was lost" in note for note in made.notes)
+        again = made.run("cat pkg/mod.py made.txt; ls", timeout_s=20)
+        assert again.output == b"x = 7\nmade\nmade.txt\npkg\nrun.sh\n"
+        assert made.changes() == {}
+        client.remove_container(container_of(client, "test-lost"), force=True)
+        made.write({"run.sh": b"new"})
+        assert made.run("cat run.sh", timeout_s=20).output == b"new"
+    assert client.containers(all=True, filters={"label": f"{RUN}=test-lost"}) == []
+
+
+def test_the_time_to_live_ends_a_forgotten_container(image: str, client: docker.APIClient) -> None:
+    limits = SandboxLimits(memory_bytes=LIMITS.memory_bytes, work_bytes=LIMITS.work_bytes, ttl_s=2)
+    with DockerSandbox(pack(FILES), image=image, run_id="test-ttl", limits=limits, client=client) as made:
+        assert made.run("sleep 30", timeout_s=20).status == "sandbox-lost"
+        assert made.run("true", timeout_s=20).status == "ok"
+
+
+class Proxy:
+    """A Unix socket before the engine's, which can be cut or made silent."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self.mode = "open"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if self.mode == "cut":
+                    near.close()
+                    continue
+                far = socket.socket(socket.AF_UNIX)
+                far.connect("/var/run/docker.sock")
+                threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        sources = [near, far]
+        with near, far, contextlib.suppress(OSError):
+            while self.mode != "cut":
+                if self.mode == "silent":
+                    time.sleep(0.05)
+                    continue
+                for ready in select.select(sources, [], [], 0.05)[0]:
+                    data = ready.recv(1 << 16)
+                    if not data and ready is far:
+                        return
+                    if data:
+                        (far if ready is near else near).sendall(data)
+                    else:
+                        far.shutdown(socket.SHUT_WR)
+                        sources.remove(near)
+
+    def close(self) -> None:
+        self.mode = "cut"
+        self._listener.close()
+
+
+@pytest.mark.parametrize("mode", ["cut", "silent"])
+def test_an_engine_that_dies_or_hangs_is_a_lost_sandbox(image: str, tmp_path: Path, mode: str) -> None:
+    proxy = Proxy(tmp_path / "docker.sock")
+    client = docker.APIClient(base_url=f"unix://{proxy.path}", version="auto", timeout=3)
+    try:
+        with DockerSandbox(
+            pack(FILES), image=image, run_id=f"test-{mode}", limits=LIMITS, client=client
+        ) as made:
+            results: list[ExecResult] = []
+            runner = threading.Thread(target=lambda: results.append(made.run("sleep 60", timeout_s=4)))
+            runner.start()
+            time.sleep(1.5)
+            proxy.mode = mode
+            runner.join(timeout=40)
+            assert [result.status for result in results] == ["sandbox-lost"]
+            assert made.run("true", timeout_s=5).status == "sandbox-lost"
+            proxy.mode = "open"
+            assert made.run("cat pkg/mod.py", timeout_s=20).output == b"x = 1\n"
+    finally:
+        proxy.close()
+        client.close()
+        with contextlib.closing(connect()) as direct:
+            for container in direct.containers(all=True, filters={"label": f"{RUN}=test-{mode}"}):
+                direct.remove_container(container["Id"], force=True)
+
+
+OWNER = """
+import sys, time
+from sandbox.docker import DockerSandbox
+from tests.test_sandbox_docker import FILES, LIMITS, pack
+box = DockerSandbox(pack(FILES), image=sys.argv[1], run_id=sys.argv[2], limits=LIMITS)
+print("ready", flush=True)
+try:
+    box.run("sleep 1000", timeout_s=600)
+except KeyboardInterrupt:
+    print(box.run("echo still here", timeout_s=20).output.decode(), flush=True)
+    box.close()
+"""
+
+
+@contextlib.contextmanager
+def owner(image: str, run_id: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process with a sandbox of its own, busy with a command."""
+    command = [sys.executable, "-W", "error", "-c", OWNER, image, run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+def test_reap_removes_orphans_and_leaves_the_living(image: str, client: docker.APIClient) -> None:
+    living = DockerSandbox(pack(FILES), image=image, run_id="test-living", limits=LIMITS, client=client)
+    with contextlib.closing(living), owner(image, "test-orphan") as process:
+        process.kill()
+        process.wait()
+        assert client.containers(filters={"label": f"{RUN}=test-orphan"})
+        removed = reap(client)
+        labels = client.inspect_container(container_of(client, "test-living"))["Config"]["Labels"]
+    assert "test-orphan" in removed
+    assert "test-living" not in removed
+    assert client.containers(all=True, filters={"label": f"{RUN}=test-orphan"}) == []
+    assert labels[PID] == str(os.getpid())
+    assert labels[STARTED]
+
+
+def test_an_interrupt_kills_the_command_and_keeps_the_sandbox(image: str, client: docker.APIClient) -> None:
+    with owner(image, "test-interrupt") as process:
+        assert process.stdout is not None
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"still here\n"
+        assert process.wait(20) == 0
+    assert client.containers(all=True, filters={"label": f"{RUN}=test-interrupt"}) == []
