@@ -1,8 +1,10 @@
 """What a tool is, and what it may touch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from pydantic import JsonValue
 
 from memory.records import Check, Status
 from sandbox.protocol import Sandbox
@@ -32,6 +34,47 @@ class Workspace:
     """Wall time of one command, in seconds."""
     seen: set[str] = field(default_factory=set)
     """Paths whose text the model has been shown."""
+    spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Lines shown of a seen path, first and last, 1-based; a path without an entry was shown whole."""
+
+    def show(self, path: str, first: int, last: int) -> None:
+        """Remember that these lines were shown."""
+        if path not in self.seen:
+            self.spans[path] = []
+        self.seen.add(path)
+        if path in self.spans:
+            self.spans[path].append((first, last))
+
+    def unseen(self, path: str, first: int, last: int) -> tuple[int, int] | None:
+        """The first run of these lines that was never shown, or None."""
+        if path not in self.seen:
+            return first, last
+        if path not in self.spans:
+            return None
+        missing = [
+            line for line in range(first, last + 1) if not any(a <= line <= b for a, b in self.spans[path])
+        ]
+        return (missing[0], missing[-1]) if missing else None
+
+    def shift(self, path: str, after: int, by: int) -> None:
+        """Move what was shown behind line `after` by so many lines, as an edit did."""
+        moved = []
+        for first, last in self.spans.get(path, []):
+            start = first + by if first > after else first
+            end = last + by if last > after else last
+            moved.append((start, max(start, end)))
+        if path in self.spans:
+            self.spans[path] = moved
+
+    def push(self) -> None:
+        """Bring the sandbox's replica up to date. Raises SandboxError."""
+        waiting = self.files.pending()
+        if waiting:
+            self.sandbox.write(waiting)
+
+    def pull(self) -> list[str]:
+        """Take over what a command changed; gives the paths. Raises SandboxError."""
+        return self.files.absorb(self.sandbox.changes())
 
 
 class Tool(Protocol):
@@ -44,13 +87,15 @@ class Tool(Protocol):
     card: str
     """How to call it, for the prompt: the header form and one sentence."""
     has_body: bool
+    header: str
+    """GBNF of the header after the tool's name, from the rules `path`, `newpath`, `number` and `text`."""
 
-    def grammar(self, paths: Sequence[str]) -> str:
-        """GBNF for the header after the tool's name, newline not included; rule bodies only."""
+    def parse(self, header: str, body: str | None) -> dict[str, JsonValue]:
+        """Checked arguments from the text after the name. Raises ValueError with the right form."""
         ...
 
-    def parse(self, header: str, body: str | None) -> Mapping[str, object]:
-        """Arguments from the text after the tool's name. Raises ValueError with a helpful sentence."""
+    def check(self, arguments: Mapping[str, object]) -> dict[str, JsonValue]:
+        """Checked arguments from a mapping, as JSON dialects give it. Raises ValueError."""
         ...
 
     def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:

@@ -1,0 +1,65 @@
+"""Arguments of the tools: their types, the spellings that models use for them, and how they are refused."""
+
+import re
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from pydantic import JsonValue, ValidationError
+
+from memory.records import Record
+from sandbox.errors import UnsafePath
+from sandbox.paths import check_path
+
+_ALIASES: Final = {
+    "path": ("file", "filename", "file_path", "filepath", "file_name"),
+    "body": ("content", "contents", "text", "code", "new_text", "new_content", "new_code"),
+    "command": ("cmd", "shell", "script"),
+    "text": ("query", "pattern", "regex", "term"),
+    "first": ("start", "start_line", "line_start", "from", "line"),
+    "last": ("end", "end_line", "line_end", "to"),
+}
+_RANGE = re.compile(r"^(?:lines? )?(\d{1,7})(?: ?(?:-|:|–|,| to | ) ?(\d{1,7}))?$")
+
+R = TypeVar("R", bound=Record)
+
+
+def checked(model: type[R], arguments: Mapping[str, object], form: str) -> R:
+    """The arguments as their model, with usual other spellings. Raises ValueError that shows `form`."""
+    fields = model.model_fields
+    given = dict(arguments)
+    for name, others in _ALIASES.items():
+        for other in others:
+            if name in fields and name not in given and other in given and other not in fields:
+                given[name] = given.pop(other)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "arguments"
+        raise ValueError(f"{where}: {first['msg']}. Write: {form}") from None
+
+
+def dumped(record: Record) -> dict[str, JsonValue]:
+    """A checked record as the arguments of an Action."""
+    return record.model_dump(mode="json")
+
+
+def clean_path(path: str) -> str:
+    """A path as the model wrote it, without quotes and a leading `./`. Raises ValueError."""
+    bare = path.strip().strip("`'\"").removeprefix("./")
+    try:
+        return check_path(bare)
+    except UnsafePath as error:
+        raise ValueError(error.message) from None
+
+
+def split_range(header: str, form: str) -> tuple[str, int | None, int | None]:
+    """`path 3-9`, `path 3` or `path` taken apart; a path may hold spaces. Raises ValueError."""
+    header = header.strip()
+    for cut in (match.start() for match in re.finditer(r"[ :]", header)):
+        if match := _RANGE.match(header[cut + 1 :].strip()):
+            first, last = int(match[1]), int(match[2] or match[1])
+            return clean_path(header[:cut]), first, last
+    if not header:
+        raise ValueError(f"no path. Write: {form}")
+    return clean_path(header), None, None

@@ -1,0 +1,191 @@
+"""`edit PATH FIRST-LAST` and a fenced body: replace those lines by the body, byte-exact around them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import Field, JsonValue
+
+from memory.records import Record, Status
+from sandbox.errors import UnsafePath
+from tools import guard
+from tools.arguments import checked, clean_path, dumped, split_range
+from tools.protocol import ToolResult, Workspace
+from tools.suggest import missing
+from tools.text import NotText, Text, load, numbered
+
+SHRINK_LINES: Final = 20
+"""Lines of a region from which on a much shorter body is refused."""
+SHRINK_SHARE: Final = 0.2
+AROUND: Final = 3
+"""Lines shown on each side of an edit."""
+SHOWN: Final = 60
+"""Lines shown of an edited region."""
+FORM: Final = "edit PATH FIRST-LAST, then the new lines between ``` fences"
+
+
+class Arguments(Record):
+    path: str
+    first: int = Field(ge=1)
+    """First line replaced, 1-based; one past the end appends."""
+    last: int = Field(ge=0)
+    """Last line replaced, inclusive."""
+    body: str
+    """The new lines; empty deletes."""
+
+
+class Edit:
+    """Replaces a range of lines that was shown before."""
+
+    name = "edit"
+    card = "edit PATH FIRST-LAST\n```\nNEW LINES\n```\n  Replace these lines by those in the fence."
+    has_body = True
+    header = '" " path " " number "-" number'
+
+    def parse(self, header: str, body: str | None) -> dict[str, JsonValue]:
+        """See Tool."""
+        path, first, last = split_range(header, FORM)
+        if first is None or last is None:
+            raise ValueError(f"edit needs the line numbers to replace. Write: {FORM}")
+        if body is None:
+            raise ValueError(f"edit needs the new lines in a fence. Write: {FORM}")
+        return self.check({"path": path, "first": first, "last": last, "body": body})
+
+    def check(self, arguments: Mapping[str, object]) -> dict[str, JsonValue]:
+        """See Tool."""
+        record = checked(Arguments, arguments, FORM)
+        if record.last < record.first:
+            raise ValueError(f"line {record.last} is before line {record.first}. Write: {FORM}")
+        return dumped(record.model_copy(update={"path": clean_path(record.path)}))
+
+    def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
+        """Write the new text, or say why not and show the lines as they are."""
+        record = checked(Arguments, arguments, FORM)
+        if not workspace.files.exists(record.path):
+            return missing(workspace.files, record.path, "read")
+        try:
+            text = load(workspace.files.read(record.path))
+        except NotText as error:
+            return _refused(record.path, f"{record.path} cannot be edited by lines: {error}.")
+        first, last = record.first, min(record.last, max(len(text.lines), record.first))
+        fault = _place_fault(text, record.path, first, last, workspace)
+        if fault:
+            return fault
+        return _edited(text, record.path, first, min(last, len(text.lines)), record.body, workspace)
+
+
+def _refused(path: str, why: str) -> ToolResult:
+    return ToolResult(Status.REFUSED, why, f"{path}: not edited")
+
+
+def _place_fault(text: Text, path: str, first: int, last: int, workspace: Workspace) -> ToolResult | None:
+    """A range outside the file, or one whose text was never shown; shows what is there."""
+    total = len(text.lines)
+    if first > total + 1:
+        near = _excerpt(text, path, max(1, total - 9), total, workspace)
+        return _refused(
+            path, f"{path} has only {total} lines. Its end:\n{near}\nNext: edit {path} {total}-{total}"
+        )
+    if first <= total and workspace.unseen(path, first, min(last, total)):
+        near = _excerpt(text, path, max(1, first - AROUND), min(total, last + AROUND), workspace)
+        why = f"You have not seen lines {first}-{min(last, total)} of {path}; nothing was changed. They are:"
+        return _refused(path, f"{why}\n{near}\nNext: edit {path} {first}-{min(last, total)}")
+    if path not in workspace.seen:
+        return _refused(path, f"You have not seen {path}. Next: read {path}")
+    return None
+
+
+def _excerpt(text: Text, path: str, first: int, last: int, workspace: Workspace) -> str:
+    """Numbered lines, which count as shown from now on."""
+    last = min(last, first + SHOWN - 1)
+    if text.lines:
+        workspace.show(path, first, last)
+    return numbered(text.shown[first - 1 : last], first)
+
+
+def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: Workspace) -> ToolResult:
+    old = text.shown[first - 1 : last]
+    lines = without_numbers(body.split("\n") if body else [], first)
+    fault = _body_fault(path, first, last, lines, old)
+    if fault:
+        return _refused(path, fault)
+    try:
+        new, moved = _fitting(text, path, first, last, lines)
+        data = new.bytes
+    except UnicodeEncodeError:
+        return _refused(
+            path, f"{path} is {text.encoding} text and cannot hold these characters; use plain ones."
+        )
+    if data == text.bytes:
+        near = numbered(old[:SHOWN], first)
+        return _refused(path, f"These are the lines that stand there already; nothing was changed:\n{near}")
+    broken = guard.syntax_error(path, decoded(new))
+    if broken and not guard.syntax_error(path, decoded(text)):
+        whole = _region(new, first, len(new.lines) - len(text.lines) + last)
+        return _refused(
+            path,
+            f"{path} would not parse: {broken}. Nothing was changed. With your lines it would read:\n"
+            f"{whole}\nWrite the edit of lines {first}-{last} again, complete and correctly indented.",
+        )
+    try:
+        workspace.files.write(path, data)
+    except UnsafePath as error:
+        return _refused(path, error.message)
+    return _told(new, path, first, last, len(new.lines) - len(text.lines), moved, workspace)
+
+
+def _body_fault(path: str, first: int, last: int, lines: Sequence[str], old: Sequence[str]) -> str:
+    """Why these lines are no honest replacement; empty when they are."""
+    left_out = guard.placeholder(lines, old)
+    if left_out:
+        return f"The line `{left_out}` stands for code left out. Write all of lines {first}-{last} of {path}."
+    if lines and guard.shrinks(old, lines, SHRINK_LINES, SHRINK_SHARE):
+        return (
+            f"{len(old)} lines would become {len(lines)}; nothing was changed. Name only the lines that "
+            f"change, or delete the others with an edit whose fence is empty."
+        )
+    return ""
+
+
+def without_numbers(lines: list[str], first: int) -> list[str]:
+    """The lines without the numbers that a model copied from what it was shown."""
+    matches = [re.match(r"^ {0,6}(\d{1,7})(?: |$)", line) for line in lines]
+    if lines and all(match and int(match[1]) == first + index for index, match in enumerate(matches)):
+        return [line[match.end() :] for line, match in zip(lines, matches, strict=True) if match]
+    return lines
+
+
+def _fitting(text: Text, path: str, first: int, last: int, lines: list[str]) -> tuple[Text, bool]:
+    """The new text, its body moved to the replaced lines' column where that parses; and whether it moved."""
+    plain = text.replaced(first, last, lines)
+    moved = guard.reindented(path, text.shown[first - 1 : last], lines)
+    if moved is None:
+        return plain, False
+    shifted = text.replaced(first, last, moved)
+    if guard.syntax_error(path, decoded(shifted)) and not guard.syntax_error(path, decoded(plain)):
+        return plain, False
+    return shifted, True
+
+
+def decoded(text: Text) -> str:
+    """The file as one string."""
+    return "\n".join(text.shown)
+
+
+def _region(text: Text, first: int, last: int) -> str:
+    start = max(1, first - AROUND)
+    shown = text.shown[start - 1 : min(last + AROUND, start + SHOWN)]
+    return numbered(shown, start)
+
+
+def _told(
+    text: Text, path: str, first: int, last: int, by: int, moved: bool, workspace: Workspace
+) -> ToolResult:
+    """The region as it reads now, with its new numbers."""
+    workspace.shift(path, last, by)
+    end = last + by
+    workspace.show(path, max(1, first - AROUND), min(len(text.lines), end + AROUND))
+    note = " Your lines were indented to fit." if moved else ""
+    now = f"It now has {len(text.lines)} lines and reads:\n{_region(text, first, end)}"
+    removed, added = last - first + 1, end - first + 1
+    return ToolResult(Status.OK, f"{path} is changed.{note} {now}", f"{path}:{first} -{removed} +{added}")

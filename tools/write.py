@@ -1,0 +1,110 @@
+"""`write PATH` and a fenced body: a new file, or the whole text of a small one."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import JsonValue
+
+from memory.records import Record, Status
+from sandbox.errors import UnsafePath
+from tools import guard
+from tools.arguments import checked, clean_path, dumped
+from tools.edit import decoded
+from tools.protocol import ToolResult, Workspace
+from tools.text import NotText, Text, load, new_file
+
+REPLACED_LINES: Final = 200
+"""Lines of the longest file that may be replaced as a whole."""
+SHRINK_LINES: Final = 10
+SHRINK_SHARE: Final = 0.5
+FORM: Final = "write PATH, then the whole file between ``` fences"
+
+
+class Arguments(Record):
+    path: str
+    body: str
+    """The whole text, without the newline at its end."""
+
+
+class Write:
+    """Creates a file, or replaces a small one that was shown before."""
+
+    name = "write"
+    card = "write PATH\n```\nWHOLE FILE\n```\n  Create a file, or replace a small one."
+    has_body = True
+    header = '" " newpath'
+
+    def parse(self, header: str, body: str | None) -> dict[str, JsonValue]:
+        """See Tool."""
+        if body is None:
+            raise ValueError(f"write needs the file's text in a fence. Write: {FORM}")
+        return self.check({"path": header.strip(), "body": body})
+
+    def check(self, arguments: Mapping[str, object]) -> dict[str, JsonValue]:
+        """See Tool."""
+        record = checked(Arguments, arguments, FORM)
+        return dumped(record.model_copy(update={"path": clean_path(record.path)}))
+
+    def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
+        """Write the file, or say why not."""
+        record = checked(Arguments, arguments, FORM)
+        try:
+            old = load(workspace.files.read(record.path)) if workspace.files.exists(record.path) else None
+        except NotText as error:
+            return _refused(record.path, f"{record.path} cannot be replaced by text: {error}.")
+        lines = record.body.removesuffix("\n").split("\n")
+        fault = _replace_fault(record.path, old, workspace) or _body_fault(record.path, lines, old)
+        if fault:
+            return _refused(record.path, fault)
+        try:
+            data = new_file(lines, old)
+            if old is not None and data == old.bytes:
+                return _refused(record.path, f"{record.path} reads so already; nothing was changed.")
+            workspace.files.write(record.path, data)
+        except UnicodeEncodeError:
+            return _refused(record.path, f"{record.path} cannot hold these characters; use plain ones.")
+        except UnsafePath as error:
+            return _refused(record.path, error.message)
+        workspace.spans.pop(record.path, None)
+        workspace.seen.add(record.path)
+        what = "replaced" if old is not None else "created"
+        return ToolResult(
+            Status.OK,
+            f"{record.path} is {what}: {len(lines)} lines.",
+            f"{record.path} {what}, {len(lines)} lines",
+        )
+
+
+def _refused(path: str, why: str) -> ToolResult:
+    return ToolResult(Status.REFUSED, why, f"{path}: not written")
+
+
+def _replace_fault(path: str, old: Text | None, workspace: Workspace) -> str:
+    """Why an existing file may not be replaced as a whole; empty when it may."""
+    if old is None or not old.lines:
+        return ""
+    if len(old.lines) > REPLACED_LINES:
+        return (
+            f"{path} has {len(old.lines)} lines: change only what must change. Next: edit {path} FIRST-LAST"
+        )
+    if workspace.unseen(path, 1, len(old.lines)):
+        return f"{path} exists and you have not seen all of it. Next: read {path}"
+    return ""
+
+
+def _body_fault(path: str, lines: list[str], old: Text | None) -> str:
+    """Why this text is no whole file; empty when it is."""
+    before = old.shown if old else []
+    left_out = guard.placeholder(lines, before)
+    if left_out:
+        return f"The line `{left_out}` stands for code left out. Write the whole of {path}, or edit lines."
+    text = "\n".join(lines)
+    broken = guard.syntax_error(path, text)
+    if broken and not (old and guard.syntax_error(path, decoded(old))):
+        return f"{path} would not parse: {broken}. Nothing was written."
+    if guard.shrinks(before, lines, SHRINK_LINES, SHRINK_SHARE):
+        lost = guard.lost_names(path, decoded(old), text) if old else []
+        named = f" and lose {', '.join(lost[:8])}" if lost else ""
+        told = f"{path} would shrink from {len(before)} to {len(lines)} lines{named}"
+        return f"{told}. Next: edit {path} FIRST-LAST"
+    return ""
