@@ -113,7 +113,7 @@ def act_messages(cards: str, about: str, step: PlanStep, steps: Sequence[Step]) 
     chat = [Message(role="system", content=system), _user(goal)]
     for item in steps:
         chat += [
-            Message(role="assistant", content=item.completion.text),
+            Message(role="assistant", content=shown(item.completion.text)),
             _user(shown(item.observation.output)),
         ]
     return chat

@@ -239,8 +239,10 @@ class Search:
         return passing
 
     def _execute(self, hole: Hole, text: str) -> Candidate | None:
-        """Run the check on a candidate; None when it is not new or does not compile."""
+        """Run the check on a candidate; None when it is no text, not new or does not compile."""
         path, files = hole.suspect.path, self.run.files
+        if context.shown(text) != text:  # half a character, out of a server's JSON
+            return None
         changed = hole.filled(text)
         data = changed.encode("utf-8", "surrogateescape")
         if data in self.seen:

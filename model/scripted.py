@@ -75,7 +75,7 @@ class ScriptedModel:
         return sum(self.count_text(message.content) + 4 for message in messages)
 
     def count_text(self, text: str) -> int:
-        return -(-len(text.encode()) // 4)
+        return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
     def close(self) -> None:
         """Nothing is open."""
