@@ -1,0 +1,199 @@
+"""Candidate search: compiling, then running, chooses; what is not part of the hole stays as it was."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from agent.localize import suspects
+from agent.loop import gather
+from agent.run import BudgetSpent, Run
+from agent.search import Hole, function_in, search
+from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Searched
+from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, Script, open_run, payloads
+from tests.conftest import RepoFactory
+
+STEP = PlanStep(goal="mend it", files=("calc.py",), check=CHECK.name)
+PYTEST = Check(name="pytest", command=f"{PYTHON} -m pytest -q", kind="pytest")
+TWO = {
+    "calc.py": "def add(a, b):\n    return a - b\n\n\ndef double(a):\n    return a * 3\n",
+    "test_calc.py": (
+        "from calc import add, double\n\n\ndef test_add():\n    assert add(2, 3) == 5\n\n\n"
+        "def test_double():\n    assert double(2) == 4\n"
+    ),
+}
+
+
+def searched(run: Run, check: Check = CHECK, until_s: float = math.inf) -> bool:
+    gather(run)
+    return search(run, STEP, check, run.baseline[run.task.checks.index(check)], until_s)
+
+
+def executed(run: Run) -> int:
+    return sum(ran.purpose == "candidate" for ran in payloads(run, CheckRan))
+
+
+def test_a_failing_pytest_repository_is_repaired_by_a_line(make_repo: RepoFactory) -> None:
+    files = {**TWO, "calc.py": TWO["calc.py"].replace("* 3", "* 2")}
+    script = Script(lines={"calc.py line 2": "return a + b`"})
+    with open_run(make_repo(files), script, checks=[PYTEST]) as run:
+        assert searched(run, PYTEST)
+        assert run.files.read("calc.py").decode() == files["calc.py"].replace("a - b", "a + b")
+        assert list(run.files.changed()) == ["calc.py"]
+        (adopted,) = payloads(run, ActionStarted)
+        assert adopted.action.arguments == {
+            "path": "calc.py",
+            "first": 2,
+            "last": 2,
+            "body": "    return a + b",
+        }
+        assert payloads(run, Searched)[-1].passed == 1
+        assert run.spent.steps == 1
+
+
+def test_a_whole_function_is_tried_where_no_line_helps(make_repo: RepoFactory) -> None:
+    answer = "Here:\n```python\n@cached\ndef add(a, b):\n    return a + b\n```\nDone."
+    with open_run(make_repo(BUGGY), Script(functions={"add": answer})) as run:
+        assert searched(run)
+        assert run.files.read("calc.py").decode() == MENDED
+        assert payloads(run, Searched)[-1].strategy == "rewrite function"
+
+
+def test_a_missing_line_is_filled_in(make_repo: RepoFactory) -> None:
+    files = {**BUGGY, "calc.py": "def add(a, b):\n    return a\n"}
+    script = Script(fill=lambda asked: "    a += b  " if asked.suffix == "\n    return a\n" else "")
+    with open_run(make_repo(files), script) as run:
+        assert searched(run)
+        assert run.files.read("calc.py") == b"def add(a, b):\n    a += b\n    return a\n"
+        assert payloads(run, Searched)[-1].strategy == "fill in missing line"
+
+
+def test_what_does_not_compile_or_is_known_is_never_run(make_repo: RepoFactory) -> None:
+    lines = ["return a +", "return a - b", "return a * b", "return a * b"]
+    with open_run(make_repo(BUGGY), Script(lines={"calc.py line 2": lines})) as run:
+        assert not searched(run)
+        assert executed(run) == 1
+        assert run.files.changed() == {}
+        assert run.sandbox.run("cat calc.py", timeout_s=5).output.decode() != MENDED
+
+
+def test_a_candidate_that_breaks_another_check_is_refused(make_repo: RepoFactory) -> None:
+    keeps = Check(name="keeps", command="! grep -q hack calc.py")
+    lines = ["return 5  # hack", "return a + b", "return 5  # hack", "return 5  # hack"]
+    with open_run(make_repo(BUGGY), Script(lines={"calc.py line 2": lines}), checks=[keeps, CHECK]) as run:
+        assert searched(run)
+        assert run.files.read("calc.py").decode() == MENDED
+
+
+def test_two_defects_are_repaired_one_after_the_other(make_repo: RepoFactory) -> None:
+    script = Script(lines={"calc.py line 2": "return a + b", "calc.py line 6": "return a * 2"})
+    with open_run(make_repo(TWO), script, checks=[PYTEST]) as run:
+        assert searched(run, PYTEST)
+        assert run.files.read("calc.py").decode() == TWO["calc.py"].replace("a - b", "a + b").replace(
+            "3", "2"
+        )
+        assert len(payloads(run, ActionStarted)) == 2
+
+
+def test_a_partial_repair_that_breaks_a_passing_test_is_not_kept(make_repo: RepoFactory) -> None:
+    broken = "import calc\n\n\ndef test_ok():\n    assert calc.add(2, 1) == 1\n"
+    files = {**TWO, "test_old.py": broken}
+    with open_run(make_repo(files), Script(lines={"calc.py line 2": "return a + b"}), checks=[PYTEST]) as run:
+        assert not searched(run, PYTEST)
+        assert run.files.changed() == {}
+
+
+F = "def f():\n    return 1"
+EDGES = {
+    "crlf": (CALC.replace("\n", "\r\n").encode(), MENDED.replace("\n", "\r\n").encode()),
+    "no final newline": (CALC.rstrip().encode(), MENDED.rstrip().encode()),
+    "bom": (b"\xef\xbb\xbf" + CALC.encode(), b"\xef\xbb\xbf" + MENDED.encode()),
+    "latin-1": tuple(
+        b"# -*- coding: latin-1 -*-\n" + text.encode() + b"name = 'Zo\xeb'\n" for text in (CALC, MENDED)
+    ),
+    "form feed": tuple(b"\x0c# page\n" + text.encode() + b"\x0c\n" for text in (CALC, MENDED)),
+    "mixed": (CALC.encode() + b"x = 1\r\ny = 2\n", MENDED.encode() + b"x = 1\r\ny = 2\n"),
+    "tabs": (CALC.replace("    ", "\t").encode(), MENDED.replace("    ", "\t").encode()),
+    "trailing space": (CALC.encode() + b"x = 1  \n\n\n", MENDED.encode() + b"x = 1  \n\n\n"),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), EDGES.values(), ids=EDGES)
+def test_bytes_outside_the_hole_stay(make_repo: RepoFactory, before: bytes, after: bytes) -> None:
+    line = next(n for n, text in enumerate(before.splitlines(), 1) if b"return" in text)
+    script = Script(lines={f"calc.py line {line}": "return a + b"})
+    with open_run(make_repo({**BUGGY, "calc.py": before}), script) as run:
+        assert searched(run)
+        assert run.files.read("calc.py") == after
+
+
+@pytest.mark.parametrize("limits", [Limits(completion_tokens=9), Limits(wall_s=0.001), Limits(steps=3)])
+def test_the_budget_ends_it(make_repo: RepoFactory, limits: Limits) -> None:
+    script = Script(lines={"calc.py line 2": "return a * b * b * b * b * b * b * b * b * b"})
+    with open_run(make_repo(BUGGY), script, limits=limits) as run:
+        run.spent.steps = 3
+        with pytest.raises(BudgetSpent):
+            searched(run)
+        assert run.files.changed() == {}
+
+
+def test_its_share_of_the_time_ends_it(make_repo: RepoFactory) -> None:
+    with open_run(make_repo(BUGGY), Script()) as run:
+        assert not searched(run, until_s=0.0)
+        assert len(payloads(run, Searched)) == 1
+
+
+def test_a_candidate_that_never_ends_does_not_hold_the_search(make_repo: RepoFactory) -> None:
+    lines = ["while True: pass", "return a + b", "", ""]
+    with open_run(make_repo(BUGGY), Script(lines={"calc.py line 2": lines})) as run:
+        assert searched(run)
+        assert run.spent.seconds < 15
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (F, F),
+        (
+            "Text\n```python\nimport os\n\ndef f():\n    return 1\n```\nmore\n```\ndef f(): 2\n```",
+            "def f():\n    return 1",
+        ),
+        ("```\nclass A:\n    def f(self):\n        return 1\n```", "def f(self):\n    return 1"),
+        ("```\n    async def f():\n        return 1\n```", "async def f():\n    return 1"),
+        ("```\ndef g():\n    return 1\n```", ""),
+        ("```\ndef f(:\n```", ""),
+        ("no code", ""),
+        ("```", ""),
+        ("def f(): '\ud800'", ""),
+    ],
+)
+def test_the_named_function_is_read_out_of_an_answer(answer: str, found: str) -> None:
+    assert function_in(answer, "f") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "new", "result"),
+    [
+        ("a\nb\nc\n", (2, 2), "B", "a\nB\nc\n"),
+        ("a\nb\nc\n", (2, 1), "X", "a\nX\nb\nc\n"),
+        ("a\nb", (2, 2), "B\nC", "a\nB\nC"),
+        ("a\r\nb\r\n", (1, 1), "A\nAA", "A\r\nAA\r\nb\r\n"),
+        ("a\nb\n", (2, 2), "", "a\n"),
+    ],
+)
+def test_a_hole_is_filled_exactly(
+    make_repo: RepoFactory, text: str, span: tuple[int, int], new: str, result: str
+) -> None:
+    with open_run(make_repo({"a.py": text}), Script()) as run:
+        (suspect,) = suspects(run.files, [], "a.py")
+    assert Hole(suspect, *span).filled(new) == result
+
+
+def test_text_that_cannot_be_written_is_no_candidate(make_repo: RepoFactory) -> None:
+    """A lone surrogate can come out of a server's JSON; it is no text of any file."""
+    lines: Mapping[str, Sequence[str]] = {
+        "calc.py line 2": ["return '\ud83d'", "return a + b", "\udc80", "\0"]
+    }
+    with open_run(make_repo(BUGGY), Script(lines=lines)) as run:
+        assert searched(run)
+        assert run.files.read("calc.py").decode() == MENDED
