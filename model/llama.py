@@ -11,11 +11,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import psutil
@@ -50,12 +51,23 @@ def physical_cores() -> int:
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-def host(choice: ServeChoice, state_dir: Path) -> str:
-    """Serves until told to leave; returns why it left. Raises ServerFailed when it cannot start."""
+class Left(NamedTuple):
+    """Why a server left; `signal` is the number of the signal that asked for it, or 0."""
+
+    reason: str
+    signal: int = 0
+
+
+def host(
+    choice: ServeChoice, state_dir: Path, ready: Callable[[ServerState], None] = lambda _state: None
+) -> Left:
+    """Serves until told to leave. Raises ServerFailed when it cannot start."""
     check_file(choice.model)
     leave = threading.Event()
+    signals: list[int] = []
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
         leave.set()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -76,7 +88,8 @@ def host(choice: ServeChoice, state_dir: Path) -> str:
         )
         write_state(state_dir, state)
         try:
-            return _watch(state, state_dir, choice.idle_s, leave)
+            ready(state)
+            return Left(_watch(state, state_dir, choice.idle_s, leave), signals[0] if signals else 0)
         finally:
             if read_state(state_dir) == state:
                 write_state(state_dir, None)
@@ -168,11 +181,11 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(parser.parse_args(argv))
     state_dir = given.pop("state_dir")
     try:
-        reason = host(replace(ServeChoice(Path(), ""), **given), state_dir)
+        left = host(replace(ServeChoice(Path(), ""), **given), state_dir)
     except ModelError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return 6
-    sys.stderr.write(f"left: {reason}\n")
+    sys.stderr.write(f"left: {left.reason}\n")
     return 0
 
 

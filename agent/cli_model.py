@@ -1,0 +1,266 @@
+"""`adi model` and `adi serve`: the files of models, and the server that runs one of them."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from agent.errors import UsageError
+from agent.inert import inert_line
+from agent.settings import Settings, directories, load
+
+if TYPE_CHECKING:
+    from model.catalogue import Catalogue
+    from model.partial import Progress
+    from model.state import ServerState
+    from model.store import Store
+
+SCHEMA_VERSION: Final = 1
+PLAIN_S: Final = 10.0
+"""Without a terminal a pull says how far it is this often, in seconds."""
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="List, fetch and verify models."
+)
+
+Name = Annotated[
+    str, typer.Argument(metavar="[MODEL]", help="A name of `adi model list`; empty: the default.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models ADI knows, and which are on this disk."""
+    store, _ = _open()
+    rows = [_row(store, name) for name in store.catalogue.models]
+    if as_json:
+        typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "type": "models", "models": rows}))
+        return
+    for row in rows:
+        size = f"{int(row['size']) / 1e9:.2f} GB" if row["size"] else ""
+        where = row["path"] or f"not here: adi model pull {row['name']}"
+        typer.echo(inert_line(f"{row['name']:<22} {size:>8}  {row['licence']:<11} {where}"))
+
+
+@app.command()
+def pull(
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="A name, or the path or address of a GGUF file.")
+    ] = "",
+    sha256: Annotated[str, typer.Option(help="What the bytes of a path or address must hash to.")] = "",
+    name: Annotated[str, typer.Option(help="What a path or address is to be called.")] = "",
+    offline: Annotated[bool, typer.Option(help="Fetch nothing: only look on this disk.")] = False,
+) -> None:
+    """Bring a model onto this disk. A broken pull continues where it stopped."""
+    from model.pull import Options
+    from model.pull import pull as fetch
+
+    store, settings = _open()
+    wanted = model or _default(settings)
+    if _is_place(wanted, store.catalogue):
+        wanted = _register(wanted, sha256, name, store.catalogue)
+        store, _ = _open()
+    elif sha256 or name:
+        raise UsageError("--sha256 and --name belong to a path or an address", "adi model pull --help")
+    with _progress(wanted) as (progress, say):
+        options = Options(offline=offline or settings.model.offline, progress=progress, say=say)
+        found = fetch(store, wanted, options)
+    typer.echo(f"{found.name} is at {found.path}", err=True)
+
+
+@app.command()
+def path(model: Name = "") -> None:
+    """Print where a model's file is."""
+    store, settings = _open()
+    typer.echo(str(store.find(model or _default(settings)).path))
+
+
+@app.command()
+def verify(model: Name = "") -> None:
+    """Read a model's file and compare its hash."""
+    from model.pull import verify as check
+
+    store, settings = _open()
+    found = check(store, model or _default(settings))
+    typer.echo(f"{found.path}: sha256 {found.sha256}, as the catalogue promises")
+
+
+def serve(
+    model: Annotated[str, typer.Option(help="Name or path of the model; empty: the default.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    idle: Annotated[float | None, typer.Option(min=0, help="Idle seconds to leave after; 0: never.")] = None,
+    status: Annotated[bool, typer.Option("--status", help="Say what runs, and end.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the running server.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --status: JSON for programs.")] = False,
+) -> None:
+    """Serve a model to this machine until Ctrl-C. `adi` finds it; it also starts one by itself."""
+    from model.server import find
+    from model.server import stop as end
+
+    folder = directories().server
+    if status:
+        typer.echo(_status(find(folder), as_json))
+    elif stop:
+        ended = end(folder)
+        typer.echo(f"ended the server of {ended.name}" if ended else "no server was running", err=True)
+    else:
+        raise typer.Exit(_serve(model, port, idle, folder))
+
+
+def _serve(model: str, port: int, idle: float | None, folder: Path) -> int:
+    """Serves in this process; the exit code."""
+    from dataclasses import replace
+
+    from agent.models import choice_of
+    from model.errors import ServerFailed
+    from model.llama import host
+    from model.server import find, starting
+
+    settings = load(None, {"model": {"name": model or None, "idle_s": idle}}).settings
+    choice = replace(choice_of(settings, directories()).serve(), port=port)
+    with ExitStack() as start:
+        start.enter_context(starting(folder, _say))
+        if running := find(folder):
+            raise ServerFailed(f"{running.name} is already served at {running.url}", "adi serve --stop")
+
+        def ready(state: "ServerState") -> None:
+            start.close()
+            _say(f"serving {state.name} at {state.url} (key and address: {folder / 'server.json'})")
+
+        left = host(choice, folder, ready)
+    _say(f"left: {left.reason}")
+    return 128 + left.signal if left.signal else 0
+
+
+def _status(state: "ServerState | None", as_json: bool) -> str:
+    """What runs, without its token."""
+    if as_json:
+        fields = ("name", "model", "url", "pid", "n_ctx", "threads", "started")
+        found = {field: getattr(state, field) for field in fields} if state else None
+        return json.dumps({"schema_version": SCHEMA_VERSION, "type": "server", "server": found})
+    if state is None:
+        return "no server runs; it starts with the first task"
+    return (
+        f"{state.name} at {state.url}, process {state.pid}, {state.threads} threads, "
+        f"window {state.n_ctx}, since {state.started}"
+    )
+
+
+def _row(store: "Store", name: str) -> dict[str, str | int]:
+    from model.errors import ModelMissing
+
+    entry = store.catalogue.models[name]
+    try:
+        place = str(store.find(name).path)
+    except ModelMissing:
+        place = ""
+    return {
+        "name": name,
+        "title": entry.title,
+        "licence": entry.licence,
+        "size": entry.size,
+        "sha256": entry.sha256,
+        "path": place,
+    }
+
+
+def _open() -> "tuple[Store, Settings]":
+    from model.catalogue import load as load_catalogue
+    from model.store import Store
+
+    places = directories()
+    return Store(places.models, load_catalogue(places.catalogue_file)), load(None).settings
+
+
+def _default(settings: Settings) -> str:
+    from model.connect import DEFAULT
+
+    return settings.model.name or DEFAULT
+
+
+def _is_place(text: str, catalogue: "Catalogue") -> bool:
+    if text in catalogue.models:
+        return False
+    return text.startswith(("http://", "https://")) or "/" in text or text.endswith(".gguf")
+
+
+def _register(place: str, sha256: str, name: str, catalogue: "Catalogue") -> str:
+    """Writes a model of the user's own into their catalogue; its name. The same place again is no error."""
+    from model.catalogue import Entry, register
+    from model.store import file_sha256
+
+    remote = place.startswith(("http://", "https://"))
+    file = Path(place).expanduser().resolve()
+    name = name or Path(place.partition("?")[0]).stem.lower()
+    sha256 = sha256.lower()
+    if remote and not sha256:
+        raise UsageError("an address needs --sha256: it decides whether the bytes are right")
+    if not remote and not file.is_file():
+        raise UsageError(f"there is no file {file}")
+    sha256 = sha256 or file_sha256(file)
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise UsageError("--sha256 takes 64 hexadecimal digits")
+    entry = Entry(
+        title=place,
+        sha256=sha256,
+        size=0 if remote else file.stat().st_size,
+        family=catalogue.family_of(name),
+        url=place if remote else "",
+        local=() if remote else (file,),
+    )
+    known = catalogue.models.get(name)
+    if known and known != entry:
+        raise UsageError(f"another model is called {name!r} already", "choose a name with --name")
+    if not known:
+        register(directories().catalogue_file, name, entry)
+    return name
+
+
+@contextmanager
+def _progress(name: str) -> "Iterator[tuple[Progress, Callable[[str], None]]]":
+    """A bar at a terminal, a line now and then elsewhere; both on stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain(name), _say
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TransferSpeedColumn as Speed
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        Speed(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(name, start=True, total=None)
+        yield (
+            lambda done, total: bar.update(task, completed=done, total=total or None),
+            lambda line: bar.console.print(inert_line(line), markup=False, highlight=False),
+        )
+
+
+def _plain(name: str) -> "Progress":
+    last = -PLAIN_S
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PLAIN_S or (total and done == total):
+            last = now
+            share = f" of {total / 1e6:.0f} MB ({100 * done / total:.0f}%)" if total else " MB"
+            _say(f"{name}: {done / 1e6:.0f}{share}")
+
+    return progress
+
+
+def _say(line: str) -> None:
+    typer.echo(inert_line(line), err=True)
