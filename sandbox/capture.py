@@ -42,6 +42,8 @@ def capture(place: Place, shadow: Shadow, limits: CopyLimits) -> tuple[str, list
     _copy_excludes(place, shadow)
     listing = _list(place, shadow, limits)
     _check_caps(listing, limits)
+    if any(_has_filters(place.root, path) for path in listing.paths):
+        listing.notes.append("git filters (such as LFS) are not run: files are copied as they are on disk")
     return _hash(place, shadow, listing), listing.notes
 
 
@@ -82,6 +84,14 @@ def _list(place: Place, shadow: Shadow, limits: CopyLimits) -> _Listing:
         elif _is_real(root, path.rpartition(b"/")[0], real):
             _look(root, path, listing)
     return listing
+
+
+def _has_filters(root: Path, path: bytes) -> bool:
+    """True for a .gitattributes file that asks for filters."""
+    if path.rpartition(b"/")[2] != b".gitattributes":
+        return False
+    full = root / os.fsdecode(path)
+    return not full.is_symlink() and b"filter=" in full.read_bytes()[: 1 << 20]
 
 
 def _look(root: bytes, path: bytes, listing: _Listing) -> None:
