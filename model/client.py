@@ -1,7 +1,7 @@
 """The native dialect of a llama.cpp server: exact token counts, token ids, grammars, shared prefill."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any, Literal
 
@@ -116,7 +116,7 @@ class LlamaModel:
         """One request; its answers in order. Ctrl-C closes the connection, so the server stops too."""
         parts = [_Answer() for _ in range(body["n_cmpl"])]
         deadline = time.monotonic() + self._call_s
-        with closing(self._http.events("/completion", body)) as events:
+        with closing(self._events(body, streamed=on_text is not None)) as events:
             for event in events:
                 parts[event.get("index", 0)].take(event)
                 if on_text and event.get("content"):
@@ -129,6 +129,14 @@ class LlamaModel:
             part.completion(body, self._capabilities.model, first=index == 0)
             for index, part in enumerate(parts)
         ]
+
+    def _events(self, body: Json, *, streamed: bool) -> Generator[Json, None, None]:
+        """The answers, piece by piece or whole. Only whole ones are sure to name all their tokens."""
+        if streamed:
+            yield from self._http.events("/completion", body | {"stream": True})
+            return
+        whole = self._http.post("/completion", body)
+        yield from whole if isinstance(whole, list) else [whole]
 
 
 class _Answer:
@@ -155,7 +163,7 @@ class _Answer:
         reason: Literal["stop", "length"] = "length" if last.get("stop_type") == "limit" else "stop"
         return Completion(
             text=self.text,
-            token_ids=tuple(self.ids),
+            token_ids=tuple(self.ids) if len(self.ids) == last.get("tokens_predicted") else (),
             finish_reason=reason,
             usage=Usage(
                 prompt_tokens=new + cached if first else 0,
@@ -179,7 +187,6 @@ def _request(ids: list[int], sampling: Sampling, stops: tuple[str, ...]) -> Json
         "top_k": TOP_K,
         "min_p": MIN_P,
         "stop": [*sampling.stop, *stops],
-        "stream": True,
         "return_tokens": True,
         "cache_prompt": True,
     }

@@ -15,6 +15,7 @@ import httpx2
 from model.errors import (
     ModelError,
     Overloaded,
+    PromptTooLong,
     RequestRefused,
     ServerFailed,
     StreamBroken,
@@ -111,6 +112,8 @@ class Transport:
         """One request up to the headers of a good answer; every other answer is raised."""
         try:
             response = self._client.send(self._request(method, path, body), stream=True)
+        except httpx2.ReadTimeout as error:
+            raise StreamBroken(f"{self.url} was silent for too long", self._hint) from error
         except httpx2.TransportError as error:
             lost = Unreachable(f"no answer from {self.url}: {_why(error)}", self._hint)
             self._endpoint = self._find()
@@ -130,14 +133,17 @@ class Transport:
         """The error that an answer other than 200 stands for."""
         status = response.status_code
         try:
-            text = _detail(response.read())
+            content = response.read()
         except httpx2.TransportError as error:
-            text = _why(error)
+            content = _why(error).encode()
+        text = _detail(content)
         said = f"{self.url}{path} answered {status}: {text}"
         if status in (401, 403):
             return RequestRefused(said, "set the key of the server: ADI_MODEL__API_KEY")
         if status in (404, 405, 501):
             return Unsupported(f"{path} ({status}: {text})")
+        if too_long := _too_long(content):
+            return too_long
         if status == 429 or status >= 500:
             return Overloaded(said, self._hint, _retry_after(response))
         return RequestRefused(said)
@@ -161,6 +167,15 @@ def _decode(content: bytes, where: str) -> Any:
         return json.loads(content)
     except ValueError as error:
         raise ServerFailed(f"{where} did not answer with JSON: {content[:80]!r}") from error
+
+
+def _too_long(content: bytes) -> PromptTooLong | None:
+    """llama.cpp's own refusal of a prompt, with its numbers."""
+    try:
+        error = json.loads(content)["error"]
+        return PromptTooLong(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _detail(content: bytes) -> str:

@@ -180,6 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--idle", dest="idle_s", type=float, required=True)
     given = vars(parser.parse_args(argv))
     state_dir = given.pop("state_dir")
+    os.chdir(state_dir)  # the starter's directory must stay free to be removed
     try:
         left = host(replace(ServeChoice(Path(), ""), **given), state_dir)
     except ModelError as error:

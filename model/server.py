@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,40 +114,35 @@ def _launch(choice: ServeChoice, folder: Path, progress: Progress) -> ServerStat
     """Starts the detached process and waits until it answers."""
     progress(f"loading {choice.name}")
     log = folder / LOG
-    process = _spawn(choice, folder, log)
+    pid = _spawn(choice, folder, log)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
             raise ServerFailed(f"the model server did not start: {_last_words(log)}", f"less {log}")
         state = read_state(folder)
-        if state and state.pid == process.pid and answers(state):
+        if state and state.pid == pid and answers(state):
             return state
         time.sleep(0.05)
-    process.kill()
-    process.wait()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
     raise ServerFailed(f"the model server was not ready after {START_S:.0f} s", f"less {log}")
 
 
-def _spawn(choice: ServeChoice, folder: Path, log: Path) -> "subprocess.Popen[bytes]":
-    """A process of its own session, so that Ctrl-C at the agent's terminal does not reach it."""
+def _spawn(choice: ServeChoice, folder: Path, log: Path) -> int:
+    """A process of its own session, so that Ctrl-C at the agent's terminal does not reach it; its pid."""
     argv = [sys.executable, "-P", "-m", "model.llama", "--state-dir", str(folder)]
     argv += ["--model", str(choice.model.resolve()), "--name", choice.name, "--sha256", choice.sha256]
     argv += ["--n-ctx", str(choice.n_ctx), "--threads", str(choice.threads)]
     argv += ["--port", str(choice.port), "--idle", str(choice.idle_s)]
     with suppress(FileNotFoundError):
         log.replace(log.with_suffix(".old.log"))
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=handle,
-            cwd=folder,
-            start_new_session=True,
-        )
-    finally:
-        os.close(handle)
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(sys.executable, argv, os.environ, file_actions=files, setsid=True)
 
 
 def _wait_until_free(state: ServerState, progress: Progress, wait_s: float = 120.0) -> None:
