@@ -86,15 +86,11 @@ def _mend_image(subject: Subject, say: Callable[[str], None]) -> None:
 
 
 def _mend_model(subject: Subject, say: Callable[[str], None]) -> None:
-    if subject.settings.model.offline:
-        raise EnvironmentMissing(
-            f"the model {subject.model_name} is missing and --offline forbids fetching it",
-            f"adi model pull {subject.model_name}",
-        )
     from agent.cli_model import pull
 
-    say(f"fetching the model {subject.model_name}")
-    pull(subject.model_name)
+    offline = subject.settings.model.offline
+    say(f"{'looking for' if offline else 'fetching'} the model {subject.model_name}")
+    pull(subject.model_name, offline=offline)
 
 
 REPAIRS: Final = {"docker": _mend_docker, "image": _mend_image, "model": _mend_model}

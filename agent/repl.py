@@ -135,7 +135,7 @@ class Repl:
         except Terminated:
             raise
         except KeyboardInterrupt:
-            self._say("Stopped.")
+            self._say("Back at the prompt; nothing of it was applied.")
         except Unknown as error:
             self._say(str(error))
         except Exception as error:  # noqa: BLE001 - one failed task must not end the prompt

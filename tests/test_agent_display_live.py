@@ -52,7 +52,7 @@ def test_the_live_line_is_inert_and_leaves_nothing_behind(tmp_path: Path) -> Non
     finally:
         child.close(force=True)
 
-    assert "20 tokens" in first
+    assert re.search(r" · \d+ tokens · \d+ tok/s · ", first)
     assert "Ctrl-C interrupts" in first
     assert "\x1b[1A\x1b[2K" in first, "the region is redrawn in place"
     assert "\x1b[?1049h" not in first, "no alternate screen"

@@ -12,9 +12,9 @@ import pytest
 from agent import doctor
 from agent.cli_doctor import REPAIRS, document
 from agent.doctor import CHECKS, Finding, Subject, examine
-from agent.errors import EnvironmentMissing
 from agent.settings import directories, load
 from memory.store import Store
+from model.errors import ModelMissing
 
 NAMES = [check.__name__.removeprefix("check_") for check in CHECKS]
 NO_DOCKER = "unix:///nowhere/docker.sock"
@@ -106,8 +106,10 @@ def test_a_check_that_hangs_or_breaks_is_a_finding(monkeypatch: pytest.MonkeyPat
 
 
 def test_offline_fetches_no_model() -> None:
-    with pytest.raises(EnvironmentMissing, match="--offline forbids"):
-        REPAIRS["model"](subject({"model": {"offline": True}}), lambda _: None)
+    said: list[str] = []
+    with pytest.raises(ModelMissing):
+        REPAIRS["model"](subject({"model": {"offline": True}}), said.append)
+    assert said[0].startswith("looking for the model")
 
 
 def test_document_is_json() -> None:

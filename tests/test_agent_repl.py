@@ -83,7 +83,7 @@ def test_a_scripted_session(spawn: Start, tmp_path: Path) -> None:
     step("\x1b[200~two\nlines\x1b[201~", "RUN 'two\\nlines'")
     step("slow", "RUN 'slow'")
     child.sendintr()
-    child.expect_exact("Stopped.")
+    child.expect_exact("Back at the prompt")
     step("no docker", "error: Docker is gone\\x1b[2J", "hint: adi doctor")
     step("again", "OPENED", "RUN 'again'")
     step("/undo run-7", "taken back run-7")
