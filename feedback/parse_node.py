@@ -73,7 +73,7 @@ def _tap(lines: list[str], root: str) -> list[Failure]:
             continue
         indent, body = match[1], []
         for following in lines[index + 1 :]:
-            if not following.startswith(indent + "  "):
+            if following.strip() and not following.startswith(indent + "  "):
                 break
             body.append(following)
             if following.strip() == "...":

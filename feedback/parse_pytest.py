@@ -7,6 +7,7 @@ from feedback.report import FAILURES, Report, clip, frame, innermost, lines_of
 from memory.records import Failure, Frame
 
 _RULE = re.compile(r"^=+ (ERRORS|FAILURES|short test summary info|warnings summary) =+$")
+_CAPTURED = re.compile(r"^-{3,} Captured ")
 _TITLE = re.compile(r"^_{2,} (.{1,400}?) _{2,}$")
 _FRAME = re.compile(r"^(\S.{0,300}?):(\d{1,8}): in (.{1,200})$")
 _LAST = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s.{0,40}$")
@@ -58,7 +59,7 @@ def _sections(lines: list[str]) -> dict[str, list[_Section]]:
 
 def _failure(title: str, body: list[str], root: str) -> Failure:
     """One section, without the captured output at its end."""
-    cut = next((i for i, line in enumerate(body) if line.startswith(("--- ", "---- "))), None)
+    cut = next((i for i, line in enumerate(body) if _CAPTURED.match(line)), None)
     traceback = body[:cut]
     frames: list[Frame | None] = []
     source = ""

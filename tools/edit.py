@@ -31,14 +31,17 @@ class Arguments(Record):
     last: int = Field(ge=0)
     """Last line replaced, inclusive."""
     body: str
-    """The new lines; empty deletes."""
+    """The new lines, each with its newline; empty deletes."""
 
 
 class Edit:
     """Replaces a range of lines that was shown before."""
 
     name = "edit"
-    card = "edit PATH FIRST-LAST\n```\nNEW LINES\n```\n  Replace these lines by those in the fence."
+    card = (
+        "edit PATH FIRST-LAST\n```\nNEW LINES\n```\n"
+        "  Replace these lines by those in the fence; to insert, repeat the old line too."
+    )
     has_body = True
     header = '" " path " " number "-" number'
 
@@ -105,7 +108,7 @@ def _excerpt(text: Text, path: str, first: int, last: int, workspace: Workspace)
 
 def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: Workspace) -> ToolResult:
     old = text.shown[first - 1 : last]
-    lines = without_numbers(body.split("\n") if body else [], first)
+    lines = without_numbers(body.removesuffix("\n").split("\n") if body else [], first)
     fault = _body_fault(path, first, last, lines, old)
     if fault:
         return _refused(path, fault)

@@ -89,7 +89,7 @@ def _fenced(lines: list[str], start: int) -> str | None:
         raise Malformed(
             "the fence is not closed: the answer was cut off, so nothing was changed. Write less."
         )
-    return "\n".join(lines[start + 1 : end])
+    return "".join(f"{line}\n" for line in lines[start + 1 : end])
 
 
 def _closing(lines: list[str], start: int, fence: str) -> int | None:

@@ -23,7 +23,7 @@ FORM: Final = "write PATH, then the whole file between ``` fences"
 class Arguments(Record):
     path: str
     body: str
-    """The whole text, without the newline at its end."""
+    """The whole text; a newline at its end is added where it is missing."""
 
 
 class Write:
@@ -102,9 +102,11 @@ def _body_fault(path: str, lines: list[str], old: Text | None) -> str:
     broken = guard.syntax_error(path, text)
     if broken and not (old and guard.syntax_error(path, decoded(old))):
         return f"{path} would not parse: {broken}. Nothing was written."
+    lost = guard.lost_names(path, decoded(old), text) if old else []
+    end = len(before) + 1
+    if lost:
+        names = ", ".join(lost[:8])
+        return f"{path} would lose {names}. Write all of it, or append with: edit {path} {end}-{end}"
     if guard.shrinks(before, lines, SHRINK_LINES, SHRINK_SHARE):
-        lost = guard.lost_names(path, decoded(old), text) if old else []
-        named = f" and lose {', '.join(lost[:8])}" if lost else ""
-        told = f"{path} would shrink from {len(before)} to {len(lines)} lines{named}"
-        return f"{told}. Next: edit {path} FIRST-LAST"
+        return f"{path} would shrink from {len(before)} to {len(lines)} lines. Next: edit {path} FIRST-LAST"
     return ""
