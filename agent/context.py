@@ -5,7 +5,7 @@ the repository, the failing checks, the files; then the question of the moment. 
 between two questions (time, counters) stands before the tail. Prompt texts are files in agent/prompts/.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -74,6 +74,22 @@ def situation(
     return "\n\n".join(parts)
 
 
+def fitting(
+    fits: Callable[[list[Message]], bool],
+    task: str,
+    paths: Sequence[str],
+    failing: Sequence[CheckResult],
+    files: Sequence[Suspect],
+) -> tuple[str, list[Suspect]]:
+    """The situation, and the files in it: as many of the most suspicious ones as the window takes."""
+    kept = list(files)
+    about = situation(task, paths, failing, kept)
+    while kept and not fits(plan_messages(about)):
+        kept.pop()
+        about = situation(task, paths, failing, kept)
+    return about, kept
+
+
 def _listed(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - PATHS_SHOWN} more" if len(paths) > PATHS_SHOWN else ""
     return shown(", ".join(paths[:PATHS_SHOWN])) + more
@@ -97,6 +113,12 @@ def line_messages(about: str, suspect: Suspect, line: int) -> list[Message]:
 def function_messages(about: str, name: str) -> list[Message]:
     """Ask for a whole function again."""
     question = Template(prompt("function")).safe_substitute(name=name)
+    return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{question}")]
+
+
+def file_messages(about: str, path: str, goal: str) -> list[Message]:
+    """Ask for a whole file with one change made."""
+    question = Template(prompt("file")).safe_substitute(path=path, goal=goal)
     return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{question}")]
 
 

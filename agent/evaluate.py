@@ -3,12 +3,14 @@
 A step is done on evidence only: its check was run and passed. What the model says is never evidence.
 """
 
+import contextlib
 import json
 import math
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from agent import context
+from agent.drafts import draft
 from agent.localize import suspects
 from agent.run import Run
 from agent.search import search
@@ -30,6 +32,7 @@ from memory.records import (
     Stop,
 )
 from model.protocol import Sampling
+from sandbox.errors import SandboxError
 from sandbox.workcopy import WorkCopy
 from tools import registry
 from tools.protocol import ToolResult, Workspace
@@ -43,6 +46,8 @@ ATTEMPTS: Final = ((0.0, 0), (0.7, 1))
 ACT_TOKENS: Final = 1200
 SEARCH_SHARE: Final = 0.7
 """Share of the run's time that the candidate search may use."""
+MISSING: Final = {"ImportError", "ModuleNotFoundError", "AttributeError", "NameError", "NotImplementedError"}
+"""Errors that say that something is not there yet."""
 OBSERVED_CHARS: Final = 2_500
 """Text of one observation in the chat."""
 
@@ -57,8 +62,10 @@ def evaluate(run: Run, plan: Plan) -> Stop | None:
         before = _state(run, check)
         if before.passed and run.failing and run.files.changed():
             continue  # an earlier step reached this one's goal too
-        if not before.passed and run.infill and _searched(run, step, check, before):
-            continue
+        if run.infill:
+            if _sampled(run, step, check, before):
+                continue
+            before = _state(run, check)  # a partial repair may have been kept
         stop = act(run, step, check, before)
         if stop is not None:
             return stop
@@ -73,9 +80,14 @@ def _state(run: Run, check: Check) -> CheckResult:
     return run.check(check, "step")
 
 
-def _searched(run: Run, step: PlanStep, check: Check, before: CheckResult) -> bool:
+def _sampled(run: Run, step: PlanStep, check: Check, before: CheckResult) -> bool:
+    """Candidates before conversation: whole files where something is missing, repairs where it is wrong."""
     limit = run.task.limits.wall_s
-    return search(run, step, check, before, until_s=limit * SEARCH_SHARE if limit else math.inf)
+    until_s = limit * SEARCH_SHARE if limit else math.inf
+    missing = {failure.error.rpartition(".")[2] for failure in before.failures} & MISSING
+    if (before.passed or missing) and draft(run, step, check, before, until_s):
+        return True
+    return not before.passed and search(run, step, check, before, until_s)
 
 
 @dataclass(slots=True)
@@ -96,22 +108,21 @@ class Attempt:
 
     def act(self) -> Stop | None:
         """Act until the check holds. None when it does, otherwise why the attempt ended."""
-        while True:
-            completion = self._ask()
-            observation = self._observe(completion)
+        while self._fits():
+            observation = self._observe(self._ask())
             if observation is None:
                 return None
-            if self.malformed >= MALFORMED or self.repeats >= REPEATS:
+            if self.malformed >= MALFORMED or self.repeats + 1 >= REPEATS:
                 return Stop.STUCK
-            if not self._fits():
-                return Stop.FAILED
+        self.run.note("warning", "the model's window is too small for this step")
+        return Stop.FAILED
 
     def _messages(self) -> list[Message]:
         return context.act_messages(registry.cards(), self.about, self.step, self.steps)
 
     def _fits(self) -> bool:
         """Forget the older half of the chat when the window is full; False when that is not enough."""
-        if not self.run.fits(self._messages(), self.sampling.max_tokens):
+        if self.steps and not self.run.fits(self._messages(), self.sampling.max_tokens):
             self.steps = self.steps[(len(self.steps) + 1) // 2 :]
             self.run.note("info", "the older half of the conversation left the window")
         return self.run.fits(self._messages(), self.sampling.max_tokens)
@@ -149,16 +160,21 @@ class Attempt:
             return ToolResult(
                 Status.REFUSED, "You have just done exactly this. Do something else.", "repeated"
             ), False
+        if call.tool == "run":
+            self._forget_leavings()
         before = self.run.files.changed()
         result = registry.execute(call, self.space)
-        if call.tool == "run":
-            self.run.files.absorb(self.space.sandbox.changes())
         changed = self.run.files.changed() != before
         if not changed and call.tool != "submit":
             return result, False
         checked = self.run.check(self.check, "step")
         told = replace(result, output=f"{result.output}\n{shrink(checked, OBSERVED_CHARS)}")
         return told, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
+
+    def _forget_leavings(self) -> None:
+        """Files that checks wrote are no work of the model and must not become part of the change."""
+        with contextlib.suppress(SandboxError):  # the command's own result will tell
+            self.space.sandbox.changes()
 
     def _enough(self, tool: str) -> bool:
         """A check that failed before proves the step; one that never failed needs the model's word too."""
@@ -183,8 +199,8 @@ def act(run: Run, step: PlanStep, check: Check, before: CheckResult) -> Stop | N
     """Let the model act, several times from the same beginning. None when the step's check holds."""
     start = run.files.fork()
     failing = [] if before.passed else [before]
-    where = suspects(run.files, failing, f"{run.task.prompt} {step.goal} {' '.join(step.files)}")
-    about = context.situation(run.task.prompt, run.files.paths(), failing, where)
+    found = suspects(run.files, failing, f"{run.task.prompt} {step.goal} {' '.join(step.files)}")
+    about, where = context.fitting(run.leaves_room, run.task.prompt, run.files.paths(), failing, found)
     grammar = registry.grammar(run.files.paths()) if run.model.capabilities.grammar else ""
     stop: Stop | None = Stop.FAILED
     for temperature, seed in ATTEMPTS:

@@ -9,6 +9,7 @@ choose between candidates; nothing is ever selected by a test that the agent can
 import ast
 import textwrap
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +30,7 @@ from memory.records import (
 )
 from model.errors import PromptTooLong, Unsupported
 from model.protocol import Sampling
+from sandbox.workcopy import WorkCopy
 
 LINES = 60
 """Lines of one file that are tried."""
@@ -155,7 +157,7 @@ class RewriteFunction:
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
         original = "\n".join(lines_of(hole.suspect.text)[hole.first - 1 : hole.last])
-        room = 64 + 2 * run.model.count_text(context.shown(original))
+        room = 64 + 2 * run.count_text(context.shown(original))
         sampling = Sampling(
             max_tokens=room, temperature=self.temperature, n=self.n, seed=hole.first, stop=("\n```\n",)
         )
@@ -199,6 +201,7 @@ class Search:
     about: str
     until_s: float
     """Seconds of the run at which the search ends."""
+    rounds: tuple[Proposer, ...] = ROUNDS
     seen: set[bytes] = field(default_factory=set)
     executed: int = 0
     best: Candidate | None = None
@@ -207,7 +210,7 @@ class Search:
     def find(self, where: list[Suspect]) -> Candidate | None:
         """The first candidate that passes, or the best partial repair when every round is over."""
         self.seen |= {suspect.text.encode("utf-8", "surrogateescape") for suspect in where}
-        for proposer in ROUNDS:
+        for proposer in self.rounds:
             for hole in _interleaved([list(proposer.holes(suspect)) for suspect in where]):
                 found = self._try(proposer, hole)
                 if found is not None:
@@ -251,13 +254,9 @@ class Search:
         if not compiles(path, changed):
             return None
         self.run.spend()
-        original = files.read(path)
-        files.write(path, data)
-        try:
+        with written(files, path, data):
             self.executed += 1
             result = self.run.check(self.check, "candidate", self._patience())
-        finally:
-            files.write(path, original)
         return Candidate(hole, text, data, result)
 
     def _patience(self) -> float:
@@ -284,12 +283,21 @@ class Search:
         return not others or self._others_hold(candidate, others)
 
     def _others_hold(self, candidate: Candidate, others: list[Check]) -> bool:
-        path, files = candidate.hole.suspect.path, self.run.files
-        original = files.read(path)
-        files.write(path, candidate.data)
-        try:
+        with written(self.run.files, candidate.hole.suspect.path, candidate.data):
             return all(self.run.check(item, "candidate").passed for item in others)
-        finally:
+
+
+@contextmanager
+def written(files: WorkCopy, path: str, data: bytes) -> Iterator[None]:
+    """The file as a candidate has it, within the block; a new file is gone after it."""
+    original = files.read(path) if files.exists(path) else None
+    files.write(path, data)
+    try:
+        yield
+    finally:
+        if original is None:
+            files.delete(path)
+        else:
             files.write(path, original)
 
 
@@ -299,11 +307,11 @@ def search(run: Run, step: PlanStep, check: Check, failing: CheckResult, until_s
     Ends when the run is `until_s` seconds old. Raises what Run.chat raises.
     """
     for _ in range(DEFECTS):
-        where = suspects(run.files, [failing], run.task.prompt)
+        places = suspects(run.files, [failing], run.task.prompt)
+        # Files in their usual order: the text begins as the plan's did, so the server has it cached.
+        about, where = context.fitting(run.leaves_room, run.task.prompt, run.files.paths(), [failing], places)
         if not where:
             return False
-        # Files in their usual order: the text begins as the plan's did, so the server has it cached.
-        about = context.situation(run.task.prompt, run.files.paths(), [failing], where)
         found = Search(run, check, failing, about, until_s).find(_preferred(where, step.files))
         if found is None:
             return False
