@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from agent.accept import Ending, settle
-from agent.context import situation
-from agent.errors import UsageError
+from agent.context import fitting
 from agent.evaluate import evaluate
 from agent.localize import suspects
 from agent.person import Person
@@ -18,7 +17,7 @@ Judge = Callable[[WorkCopy], Evaluation]
 
 
 def run_task(run: Run, person: Person, judge: Judge) -> Ending:
-    """One task from its evidence to a decision. Raises ModelError, SandboxError, StoreError, UsageError."""
+    """One task from its evidence to a decision. Raises ModelError, SandboxError, StoreError."""
     gather(run)
     plan = approved(run, reflect(run), person)
     if plan is None:
@@ -28,19 +27,14 @@ def run_task(run: Run, person: Person, judge: Judge) -> Ending:
 
 def gather(run: Run) -> None:
     """See how the checks stand before anything is changed."""
-    if not run.task.checks:
-        raise UsageError(
-            "no checks found: nothing could prove the result",
-            'name a command that must pass: adi run "TASK" --check "python3 -m pytest"',
-        )
     run.baseline = tuple(run.check(check, "gather") for check in run.task.checks)
 
 
 def reflect(run: Run) -> Plan:
     """The plan, by the model or by rule when the budget does not allow asking."""
-    where = suspects(run.files, run.failing, run.task.prompt)
-    paths = [suspect.path for suspect in where] or run.files.paths()[:20]
-    plan = make_plan(run, situation(run.task.prompt, run.files.paths(), run.failing, where), paths)
+    found = suspects(run.files, run.failing, run.task.prompt)
+    about, where = fitting(run.leaves_room, run.task.prompt, run.files.paths(), run.failing, found)
+    plan = make_plan(run, about, [suspect.path for suspect in where] or run.files.paths()[:20])
     run.recorder.emit(PlanMade(plan=plan))
     return plan
 

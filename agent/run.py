@@ -35,6 +35,9 @@ Purpose = Literal["plan", "act", "infill", "rewrite"]
 CANDIDATE_CHARS = 2_000
 """Output kept of a candidate's check: there are many of them, and the failing text is short."""
 
+ROOM_TOKENS = 2_000
+"""Room that the situation leaves: an answer of the action loop, and what comes before it."""
+
 
 class BudgetSpent(Exception):
     """A limit of the run is reached: which one, in words."""
@@ -140,10 +143,22 @@ class Run:
         except Unsupported:
             return 0
 
+    def count_text(self, text: str) -> int:
+        """Tokens of a text, its bytes where the server cannot count: never too few."""
+        try:
+            return self.model.count_text(text)
+        except Unsupported:
+            return len(text.encode())
+
     def fits(self, messages: Sequence[Message], answer: int) -> bool:
-        """True when the chat and an answer of so many tokens fit the model's window."""
+        """True when the chat, counted in bytes where nobody counts tokens, and the answer fit the window."""
         window = self.model.capabilities.n_ctx
-        return not window or self._count(messages) + answer <= window
+        size = self._count(messages) or sum(len(item.content.encode()) + 16 for item in messages)
+        return not window or size + answer <= window
+
+    def leaves_room(self, messages: Sequence[Message]) -> bool:
+        """True when the chat leaves room for any answer and some turns more."""
+        return self.fits(messages, ROOM_TOKENS)
 
     def check(
         self,

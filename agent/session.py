@@ -15,10 +15,9 @@ from agent.percolate import Listener, Recorder
 from agent.person import Person
 from agent.run import Desk, Run
 from agent.settings import Directories, Settings, directories
-from feedback.checks import check_of, detect, image_profile
+from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
 from memory.records import (
-    Check,
     CheckRan,
     Evaluation,
     Noted,
@@ -71,7 +70,12 @@ class Session:
             raise UsageError("the task is empty", 'say what to do: adi run "make the failing test pass"')
         copied = snapshot(self.repo, self.places.shadow)
         files = WorkCopy(copied)
-        found = tuple(check_of(command) for command in checks) or tuple(detect(files))
+        found = checks_of(checks) or detect(files)
+        if not found:
+            raise UsageError(
+                "no checks found: nothing could prove the result",
+                'name a command that must pass: adi run "TASK" --check "python3 -m pytest"',
+            )
         task = Task(
             id=f"{copied.tree[:12]}",
             prompt=prompt,
@@ -79,7 +83,7 @@ class Session:
             base_commit=copied.base_commit,
             tree=copied.tree,
             dirty=copied.dirty,
-            checks=_unique(found),
+            checks=found,
             limits=self.settings.run.limits,
         )
         run_id = self.store.start_run(task, named(self.settings), version("adi-agent"))
@@ -237,11 +241,6 @@ class Session:
             journal=self.places.journal,
             patch_file=self.places.patches / f"{recorder.run_id}.patch",
         )
-
-
-def _unique(checks: Sequence[Check]) -> tuple[Check, ...]:
-    """Each name once, since a plan names checks."""
-    return tuple({check.name: check for check in checks}.values())
 
 
 @contextlib.contextmanager
