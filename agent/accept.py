@@ -108,7 +108,7 @@ def _follow(
     action = "auto-accept" if decision.automatic else "accept"
     desk.emit(UserActed(action=action, detail=decision.reason, seconds=decision.seconds))
     try:
-        exchange(desk.repo, files.changed(), desk.journal)
+        exchange(desk.repo, files.changed(), desk.journal, modes=files.modes())
     except Conflict as conflict:
         kept = f"the change is kept in {desk.patch_file.name} and in `adi review`"
         return Ending(Stop.CONFLICT, f"{conflict}; nothing was applied, {kept}")
@@ -125,9 +125,8 @@ def take_back(desk: Desk, files: WorkCopy, sha256: str) -> Ending:
     """Undo an applied change: every file as it was, or nothing at all when one was changed since."""
     changes = files.changed()
     try:
-        exchange(
-            desk.repo, {path: (after, before) for path, (before, after) in changes.items()}, desk.journal
-        )
+        swapped = {path: (after, before) for path, (before, after) in changes.items()}
+        exchange(desk.repo, swapped, desk.journal, modes=files.modes())
     except Conflict as conflict:
         return Ending(Stop.CONFLICT, f"{conflict}; nothing was taken back")
     desk.emit(UserActed(action="undo"))

@@ -163,17 +163,31 @@ def run_suite(
 ) -> list[Row]:
     """Run every task that `results` has no row of yet; each row is on disk before the next task begins."""
     rows = list(read_rows(results))
+    _drop_torn(results, rows)
     done = {row.name for row in rows}
     for task in tasks:
         if task.name not in done:
             row = run_one(suite, task, open_task)
             results.parent.mkdir(parents=True, exist_ok=True)
             with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
+                file.write(_line(row))
             rows.append(row)
             on_row(row)
     order = {task.name: index for index, task in enumerate(tasks)}
     return sorted((row for row in rows if row.name in order), key=lambda row: order[row.name])
+
+
+def _line(row: Row) -> str:
+    return json.dumps(asdict(row)) + "\n"
+
+
+def _drop_torn(results: Path, rows: Sequence[Row]) -> None:
+    """Leave only whole lines: the next row must not be written behind a torn one."""
+    text = "".join(map(_line, rows))
+    if results.exists() and results.read_text(encoding="utf-8") != text:
+        whole = results.with_name(f"{results.name}.new")
+        whole.write_text(text, encoding="utf-8")
+        whole.replace(results)
 
 
 def read_rows(results: Path) -> Iterator[Row]:
