@@ -20,7 +20,7 @@ from model.scripted import Asked, ScriptedModel
 from sandbox.local import LocalSandbox
 from sandbox.workcopy import WorkCopy, snapshot
 
-PYTHON = f"{shlex.quote(sys.executable)} -E"
+PYTHON = shlex.quote(sys.executable)
 CALC = "def add(a, b):\n    return a - b\n"
 MENDED = CALC.replace("-", "+")
 TEST = "from calc import add\n\nassert add(2, 3) == 5, add(2, 3)\n"
