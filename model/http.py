@@ -139,7 +139,7 @@ class Transport:
         text = _detail(content)
         said = f"{self.url}{path} answered {status}: {text}"
         if status in (401, 403):
-            return RequestRefused(said, "set the key of the server: ADI_MODEL__API_KEY")
+            return RequestRefused(said, "the setting model.api_key_env names the variable that holds the key")
         if status in (404, 405, 501):
             return Unsupported(f"{path} ({status}: {text})")
         if too_long := _too_long(content):
@@ -203,6 +203,8 @@ def _parse_events(response: httpx2.Response) -> Iterator[Json]:
             event = json.loads(data)
         except ValueError as error:
             raise StreamBroken(f"the stream holds something that is no event: {data[:80]!r}") from error
+        if not isinstance(event, dict):
+            raise StreamBroken(f"the stream holds something that is no event: {data[:80]!r}")
         if field == "error" or "error" in event:
             raise ServerFailed(f"the server gave up: {_detail(data.encode())}")
         yield event

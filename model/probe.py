@@ -11,7 +11,7 @@ from typing import Literal
 from model.errors import ModelError, RequestRefused, ServerFailed, UnknownModel, Unsupported
 from model.http import Json, Transport
 
-HINT = "check the server, and the settings model.url and model.api_key"
+HINT = "check the server, and the settings model.url and model.api_key_env"
 
 Server = Literal["llama.cpp", "vllm", "sglang", "ollama", "other"]
 

@@ -18,7 +18,7 @@ from model.errors import Overloaded, Unreachable
 
 def policy(attempts: int = 5, total_s: float = 120.0, ceiling_s: float = 15.0) -> Retrying:
     """Attempts with exponential waits of at most `ceiling_s`; the last error is raised as it is."""
-    backoff = wait_exponential_jitter(initial=0.25, max=ceiling_s, jitter=0.25)
+    backoff = wait_exponential_jitter(multiplier=0.25, max=ceiling_s, jitter=0.25)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

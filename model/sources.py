@@ -53,7 +53,9 @@ def fetch_url(url: str, partial: Partial) -> None:
 
 def _continue(client: httpx2.Client, url: str, partial: Partial) -> None:
     """One request for the bytes from the present offset on."""
-    headers = {"Range": f"bytes={partial.offset}-"} if partial.offset else {}
+    headers = {"Accept-Encoding": "identity"}
+    if partial.offset:
+        headers["Range"] = f"bytes={partial.offset}-"
     before = partial.offset
     try:
         with client.stream("GET", url, headers=headers) as response:
@@ -63,7 +65,7 @@ def _continue(client: httpx2.Client, url: str, partial: Partial) -> None:
                 partial.cut(0)
             if response.status_code not in (200, 206):
                 raise DownloadFailed(f"{url} answered {response.status_code}")
-            for chunk in response.iter_bytes(CHUNK):
+            for chunk in response.iter_bytes():
                 partial.append(chunk)
     except httpx2.TransportError as error:
         got = f" after {partial.offset - before} bytes" if partial.offset > before else ""
