@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
+_NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 _IMPORT_S = 600.0
 _LOCK_S = 300
 """Longest wait for another apt to finish, in seconds."""
@@ -58,13 +60,20 @@ def install(packages: Sequence[str], progress: Progress) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class System:
+    """What a minimal system holds beyond the essential packages."""
+
+    packages: Sequence[str]
+    """With dependencies so plain that debootstrap resolves them: one pass, no package lists fetched twice."""
+    extra: Sequence[str]
+    """The rest, which needs apt's own resolver."""
+    setup: str
+    """Shell commands to run in it at the end."""
+
+
 def make(
-    client: "APIClient",
-    tag: str,
-    packages: Sequence[str],
-    setup: str,
-    labels: Mapping[str, str],
-    progress: Progress,
+    client: "APIClient", tag: str, system: System, labels: Mapping[str, str], progress: Progress
 ) -> None:
     """An image of a minimal system with the packages. Raises ImageMissing with the command that helps."""
     if not can_install():
@@ -77,12 +86,51 @@ def make(
     suite, mirror = _release()
     with tempfile.TemporaryDirectory(prefix="adi-image-", ignore_cleanup_errors=True) as folder:
         root = Path(folder) / "root"
-        _debootstrap(root, suite, mirror, packages, progress)
-        done = subprocess.run(["chroot", str(root), "/bin/sh", "-c", setup], capture_output=True, check=False)
-        if done.returncode:
-            raise ImageMissing(f"the image's setup failed: {done.stderr.decode('utf-8', 'replace')[-300:]}")
+        _debootstrap(root, suite, mirror, system.packages, progress)
+        if system.extra:
+            progress(f"installing {' '.join(system.extra)}")
+            _apt_inside(root, system.extra)
+        _inside(root, system.setup)
+        for name in ("resolv.conf", "hostname"):  # the host's own, which debootstrap copied
+            (root / "etc" / name).unlink(missing_ok=True)
         progress("importing into Docker")
         _import(client, root, tag, labels)
+
+
+def _inside(root: Path, script: str, *arguments: str) -> None:
+    """Run a shell script in the new system, in namespaces of its own. Raises ImageMissing."""
+    command = [*_NAMESPACES, "chroot", str(root), "/bin/sh", "-ec", script, "adi", *arguments]
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, check=False, stdin=subprocess.DEVNULL, cwd="/"
+    )
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip()[-300:]
+        raise ImageMissing(f"a step inside the new image failed: {words}", "try again: adi doctor --fix")
+
+
+def _apt_inside(root: Path, packages: Sequence[str]) -> None:
+    """Install packages with the new system's own apt, which fetches as the host's apt does."""
+    shown = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, check=False).stdout
+    fetching = root / "etc/apt/apt.conf.d/zz-host"
+    fetching.write_bytes(shown)
+    no_services = root / "usr/sbin/policy-rc.d"
+    no_services.write_text("#!/bin/sh\nexit 101\n")
+    no_services.chmod(0o755)
+    try:
+        _inside(
+            root,
+            "mount -t proc proc /proc; apt-get -q update; "
+            'apt-get -q -y install --no-install-recommends -- "$@"; apt-get clean',
+            *packages,
+        )
+    finally:
+        fetching.unlink()
+        no_services.unlink()
 
 
 def _os_release(key: str) -> str:
@@ -117,7 +165,7 @@ def _debootstrap(root: Path, suite: str, mirror: str, packages: Sequence[str], p
     It runs in namespaces of its own: what it mounts and starts ends with it, however it ends.
     """
     command = [
-        *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+        *_NAMESPACES,
         *("debootstrap", "--variant=minbase", f"--include={','.join(packages)}"),
         f"--components={'main,universe' if _os_release('ID') == 'ubuntu' else 'main'}",
         *(suite, str(root), mirror),

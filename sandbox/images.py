@@ -89,7 +89,9 @@ def ensure_image(
                 _build(engine, wanted, progress)
             else:
                 progress("no container registry is reachable: using the distribution's packages")
-                debian.make(engine, wanted.tag, wanted.packages, _SETUP, {_LABEL: wanted.tag}, progress)
+                extra = [name for name in wanted.packages if name not in _COMMON]
+                system = debian.System(_COMMON, extra, _SETUP)
+                debian.make(engine, wanted.tag, system, {_LABEL: wanted.tag}, progress)
             progress(f"made {wanted.tag}")
     finally:
         if client is None:
