@@ -15,7 +15,7 @@ from sandbox.paths import protected
 from sandbox.protocol import Sandbox
 from sandbox.workcopy import WorkCopy
 
-__all__ = ["Evidence", "examine", "is_test_path", "judge"]
+__all__ = ["Evidence", "examine", "improved", "is_test_path", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def judge(
     clean = _clean_copy(original, changed, evidence)
     results = tuple(_run(check, clean, make_sandbox, timeout_s, on_result) for check in checks)
     before = {result.check: result for result in baseline}
-    holds = [result.passed or _improved(before.get(result.check), result) for result in results]
+    holds = [result.passed or improved(before.get(result.check), result) for result in results]
     guarded = tuple(sorted({*protected(changed.changed()), *evidence.planted}))
     asks = bool(evidence.changed or evidence.deleted or guarded)
     return Evaluation(
@@ -119,7 +119,7 @@ def _run(
     return result
 
 
-def _improved(before: CheckResult | None, now: CheckResult) -> bool:
+def improved(before: CheckResult | None, now: CheckResult) -> bool:
     """True when a failing check got better and no test that passed before fails now."""
     if before is None or before.passed or now.status != Status.NONZERO or not now.failures:
         return False

@@ -1,0 +1,207 @@
+"""The verdict: what tampering with the proof does, run for real in the local sandbox."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from conftest import RepoFactory
+
+from feedback.checks import detect, run_check
+from feedback.evidence import bends_tests, is_test_path, shadows
+from feedback.verdict import examine, improved, judge
+from memory.records import Check, CheckResult, Evaluation, Failure, Status
+from sandbox.local import LocalSandbox
+from sandbox.protocol import ExecResult, Sandbox
+from sandbox.workcopy import WorkCopy, snapshot
+
+BROKEN = b"def gcd(a, b):\n    return a\n"
+FIXED = b"def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
+TEST = b"from gcd import gcd\n\n\ndef test_a():\n    assert gcd(4, 2) == 2\n"
+FILES = {
+    "gcd.py": BROKEN,
+    "tests/test_gcd.py": TEST,
+    "tests/conftest.py": b"import sys\nsys.path.insert(0, '.')\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def original(make_repo: RepoFactory, tmp_path: Path) -> WorkCopy:
+    return WorkCopy(snapshot(make_repo(FILES), tmp_path / "shadow"))
+
+
+def local(work: WorkCopy) -> Sandbox:
+    return LocalSandbox(work.archive())
+
+
+def judged(
+    original: WorkCopy,
+    edits: Mapping[str, bytes | None],
+    on_result: Callable[[CheckResult], object] | None = None,
+) -> Evaluation:
+    changed = original.fork()
+    for path, data in edits.items():
+        if data is None:
+            changed.delete(path)
+        else:
+            changed.write(path, data)
+    return judge(original, changed, detect(original), local, timeout_s=30.0, on_result=on_result)
+
+
+def test_a_right_change_is_accepted(original: WorkCopy) -> None:
+    told: list[CheckResult] = []
+    verdict = judged(original, {"gcd.py": FIXED, "tests/test_more.py": TEST}, on_result=told.append)
+    assert (verdict.accepted, verdict.reward, verdict.protected) == (True, 1.0, ())
+    assert verdict.results == tuple(told)
+    assert verdict.results[0].tests_passed == 2
+    assert "new tests: tests/test_more.py" in verdict.detail
+
+
+def test_a_weakened_test_changes_nothing(original: WorkCopy) -> None:
+    verdict = judged(original, {"tests/test_gcd.py": b"def test_a():\n    assert True\n"})
+    assert (verdict.accepted, verdict.reward) == (False, 0.0)
+    assert verdict.changed_tests == ("tests/test_gcd.py",)
+    assert verdict.results[0].failures[0].test == "tests/test_gcd.py::test_a"
+
+
+def test_a_deleted_test_is_run_all_the_same(original: WorkCopy) -> None:
+    verdict = judged(original, {"tests/test_gcd.py": None, "gcd.py": FIXED})
+    assert verdict.results[0].passed
+    assert not verdict.accepted
+    assert verdict.deleted_tests == ("tests/test_gcd.py",)
+    assert verdict.detail.endswith("a person must look")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "conftest.py",
+        "sitecustomize.py",
+        "pytest.ini",
+        "tests/gcd.py",
+        "pytest.py",
+        "evil.egg-info/entry_points.txt",
+    ],
+)
+def test_planted_files_are_left_out_and_named(original: WorkCopy, path: str) -> None:
+    text = b"import os\nos._exit(0)\n" if path.endswith(".py") else b"[pytest11]\nx = evil\n"
+    verdict = judged(original, {path: text})
+    assert (verdict.accepted, verdict.results[0].passed) == (False, False)
+    assert path in verdict.protected
+    assert verdict.results[0].failures[0].test == "tests/test_gcd.py::test_a"
+
+
+def test_files_that_need_approval_are_named(original: WorkCopy) -> None:
+    verdict = judged(original, {"gcd.py": FIXED, ".github/workflows/ci.yml": b"on: push\n"})
+    assert verdict.results[0].passed
+    assert (verdict.accepted, verdict.protected) == (False, (".github/workflows/ci.yml",))
+
+
+def test_no_checks_prove_nothing(original: WorkCopy) -> None:
+    verdict = judge(original, original.fork(), (), local, timeout_s=5.0)
+    assert (verdict.accepted, verdict.reward) == (False, 0.0)
+
+
+class Lost(LocalSandbox):
+    """A sandbox that is gone when it is asked."""
+
+    def run(
+        self,
+        command: str,
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> ExecResult:
+        del command, timeout_s, stdin, on_output
+        return ExecResult("sandbox-lost", None, b"1 passed in 0.1s\n", False, 0.0)
+
+
+def test_a_lost_sandbox_is_replaced_once_and_never_a_pass(original: WorkCopy) -> None:
+    made = [Lost, LocalSandbox]
+    fixed = original.fork()
+    fixed.write("gcd.py", FIXED)
+    verdict = judge(
+        original, fixed, detect(original), lambda work: made.pop(0)(work.archive()), timeout_s=30.0
+    )
+    assert (verdict.accepted, made) == (True, [])
+    verdict = judge(original, fixed, detect(original), lambda work: Lost(work.archive()), timeout_s=30.0)
+    assert (verdict.accepted, verdict.results[0].status) == (False, Status.SANDBOX_LOST)
+
+
+def test_tests_that_failed_before_are_borne_only_when_asked(original: WorkCopy) -> None:
+    more = TEST + b"\n\ndef test_other():\n    assert gcd(0, 0) == 1\n"
+    checks = (Check(name="pytest", command="python3 -m pytest -q tests", kind="pytest"),)
+    base = original.fork()
+    base.write("tests/test_gcd.py", more)
+    with LocalSandbox(base.archive()) as sandbox:
+        before = run_check(checks[0], sandbox, 30.0)
+    assert before.tests_failed == 2
+
+    def better(now: CheckResult) -> bool:
+        return improved(before, now)
+
+    one = before.model_copy(update={"tests_failed": 1, "tests_passed": 1, "failures": before.failures[1:]})
+    other = one.model_copy(update={"failures": (Failure(test="tests/test_gcd.py::test_new"),)})
+    assert better(one)
+    assert not better(before)  # nothing passes that failed
+    assert not better(other)  # another test fails now
+    assert not better(one.model_copy(update={"tests_passed": 0}))  # a test vanished
+    assert not better(one.model_copy(update={"status": Status.TIMEOUT}))
+
+
+def test_paths_that_belong_to_the_proof() -> None:
+    tests = [
+        "tests/data/a.json",
+        "test_a.py",
+        "pkg/a_test.go",
+        "src/a.spec.ts",
+        "web/__tests__/a.js",
+        "conftest.py",
+    ]
+    others = ["src/testing.py", "contest.py", "latest.py", "docs/spec.md", "attest/a.py"]
+    assert [path for path in tests if not is_test_path(path)] == []
+    assert [path for path in others if is_test_path(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "bends"),
+    [
+        ("pyproject.toml", '[project]\nname = "a"\n', '[project]\nname = "b"\n', False),
+        (
+            "pyproject.toml",
+            "[tool.pytest.ini_options]\n",
+            '[tool.pytest.ini_options]\naddopts = "-x"\n',
+            True,
+        ),
+        ("pyproject.toml", "[project]\n", "[project\n", True),
+        ("package.json", '{"scripts": {"test": "jest"}}', '{"scripts": {"test": "true"}}', True),
+        ("package.json", '{"version": "1"}', '{"version": "2"}', False),
+        ("setup.cfg", "[metadata]\nname = a\n", "[metadata]\nname = b\n", False),
+        ("setup.cfg", "[metadata]\n", "[tool:pytest]\naddopts = -x\n", True),
+        ("Makefile", "test:\n\tpytest\n", "test:\n\ttrue\n", True),
+        ("Cargo.toml", '[package]\nversion = "1"\n', '[package]\nversion = "2"\n', False),
+        ("Cargo.toml", "[lib]\n", "[lib]\ntest = false\n", True),
+        ("src/app.py", "x = 1\n", "x = 2\n", False),
+    ],
+)
+def test_only_the_part_that_rules_tests_counts(path: str, before: str, after: str, bends: bool) -> None:
+    assert bends_tests(path, before.encode(), after.encode()) is bends
+
+
+def test_modules_that_hide_others() -> None:
+    existing = {"gcd.py", "src/app/__init__.py", "src/app/core.py"}
+    hiding = ["json.py", "src/random.py", "tests/gcd.py", "unittest/__init__.py", "src/gcd.py"]
+    harmless = ["src/app/types.py", "helpers.py", "src/app/json.py", "docs/json.md", "pkg/gcd.py"]
+    assert [path for path in hiding if not shadows(path, existing)] == []
+    assert [path for path in harmless if shadows(path, existing)] == []
+
+
+def test_a_change_of_nothing_holds_no_evidence(original: WorkCopy) -> None:
+    assert examine(original, original.fork()).changed == ()
