@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from agent import context
 from agent.localize import Suspect, decoded, lines_of
+from agent.merge import merged
 from agent.run import Run
 from agent.search import Hole, Proposer, Search, adopt
 from memory.records import Check, CheckResult, PlanStep
@@ -49,6 +50,8 @@ class RewriteFile:
         messages = context.file_messages(about, hole.suspect.path, self.goal)
         answers = run.chat("rewrite", messages, sampling)
         texts = [block(answer.text) for answer in answers if answer.finish_reason == "stop"]
+        if hole.suspect.path.endswith(".py") and old:
+            texts = [merged(old, text) if text else "" for text in texts]
         return [text for text in dict.fromkeys(texts) if text and is_whole(hole.suspect.path, old, text)]
 
 

@@ -60,8 +60,8 @@ def evaluate(run: Run, plan: Plan) -> Stop | None:
     for step in plan.steps:
         check = run.named(step.check)
         before = _state(run, check)
-        if before.passed and run.failing and run.files.changed():
-            continue  # an earlier step reached this one's goal too
+        if before.passed and _reached(run, plan, step):
+            continue
         if run.infill:
             if _sampled(run, step, check, before):
                 continue
@@ -70,6 +70,17 @@ def evaluate(run: Run, plan: Plan) -> Stop | None:
         if stop is not None:
             return stop
     return None
+
+
+def _reached(run: Run, plan: Plan, step: PlanStep) -> bool:
+    """True when an earlier step has reached this one's goal too.
+
+    A check that failed and passes now is proof. Otherwise: each step is carried out in view of the whole
+    task, so a step of the model's on files that were changed already says the same thing again.
+    """
+    changed = run.files.changed()
+    again = plan.author == "model" and bool(step.files) and set(step.files) <= set(changed)
+    return bool(changed) and (bool(run.failing) or again)
 
 
 def _state(run: Run, check: Check) -> CheckResult:
