@@ -29,6 +29,8 @@ SLOTS = 4
 HOST_CACHE_MIB = 512
 """Memory for prefixes pushed out of the slots; llama.cpp's default of 8 GiB is a whole small machine."""
 POLL_S = 2.0
+SILENT_S = 600.0
+"""A server that does not answer for this long is taken for dead, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,31 +142,43 @@ def _start(choice: ServeChoice, token: str) -> Any:
 
 def _watch(state: ServerState, state_dir: Path, idle_s: float, leave: threading.Event) -> str:
     """Waits for a reason to leave, and says which it was."""
-    last_work, seen = time.monotonic(), ""
-    with httpx2.Client(
-        headers={"Authorization": f"Bearer {state.token}"}, timeout=30.0, trust_env=False
-    ) as client:
+    seen = ""
+    last_work = last_answer = time.monotonic()
+    headers = {"Authorization": f"Bearer {state.token}"}
+    with httpx2.Client(headers=headers, timeout=30.0, trust_env=False) as client:
         while not leave.wait(min(POLL_S, idle_s / 4) if idle_s else POLL_S):
             if read_state(state_dir) != state:
                 return "another server took over"
-            done, busy = work(client, state.url)
-            if busy or done != seen:
-                last_work, seen = time.monotonic(), done
-            if idle_s and time.monotonic() - last_work > idle_s:
+            found, now = work(client, state.url), time.monotonic()
+            if found is None:
+                if now - last_answer > SILENT_S:
+                    return f"it did not answer itself for {SILENT_S:.0f} s"
+                continue
+            last_answer = now
+            if found.running or found.done != seen:
+                last_work, seen = now, found.done
+            if idle_s and now - last_work > idle_s:
                 return f"idle for {idle_s:.0f} s"
     return "asked to stop"
 
 
-def work(client: httpx2.Client, url: str) -> tuple[str, bool]:
-    """(all work done so far, whether something runs now). A server that cannot answer is busy."""
+class Work(NamedTuple):
+    """What a server has done since its start, as its counters tell it, and whether it works now."""
+
+    done: str
+    running: bool
+
+
+def work(client: httpx2.Client, url: str) -> Work | None:
+    """None when the server does not answer, such as in the middle of a long prompt."""
     try:
         text = client.get(f"{url}/metrics").text
     except httpx2.TransportError:
-        return "", True
+        return None
     numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in ("#", ""))
     done = [f"{key} {value}" for key, value in sorted(numbers.items()) if key.endswith("_total")]
     running = ("llamacpp:requests_processing", "llamacpp:requests_deferred")
-    return "\n".join(done), any(float(numbers.get(key, 0)) > 0 for key in running)
+    return Work("\n".join(done), any(float(numbers.get(key, 0)) > 0 for key in running))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
-import psutil
 
 from model.errors import ServerFailed
 from model.llama import ServeChoice, check_file, work
@@ -75,18 +74,22 @@ def stop(folder: Path, timeout_s: float = 10.0) -> ServerState | None:
     state = read_state(folder)
     if state is None:
         return None
-    if state.alive():
-        process = psutil.Process(state.pid)
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-            try:
-                process.wait(timeout_s)
-            except psutil.TimeoutExpired:
-                process.kill()
-                process.wait(timeout_s)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if state.alive():
+            with suppress(ProcessLookupError):
+                os.kill(state.pid, number)
+            _wait_for_end(state, timeout_s)
     if read_state(folder) == state:
         write_state(folder, None)
     return state
+
+
+def _wait_for_end(state: ServerState, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while state.alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    with suppress(ChildProcessError):  # when it was started by this process, nothing of it stays
+        os.waitpid(state.pid, os.WNOHANG)
 
 
 @contextmanager
@@ -148,7 +151,7 @@ def _spawn(choice: ServeChoice, folder: Path, log: Path) -> int:
 def _wait_until_free(state: ServerState, progress: Progress, wait_s: float = 120.0) -> None:
     deadline = time.monotonic() + wait_s
     with _client(state, 10.0) as client:
-        while work(client, state.url)[1]:
+        while (found := work(client, state.url)) is None or found.running:
             if time.monotonic() > deadline:
                 raise ServerFailed(f"the server is busy with {state.name}", "adi serve --stop")
             progress(f"waiting for the server of {state.name}")
