@@ -30,6 +30,7 @@ from memory.records import (
 from memory.store import Store
 from model.protocol import Model
 from sandbox.exchange import recover
+from sandbox.images import recipe
 from sandbox.protocol import Sandbox, SandboxLimits
 from sandbox.workcopy import Snapshot, WorkCopy, snapshot
 
@@ -83,6 +84,7 @@ class Session:
             base_commit=copied.base_commit,
             tree=copied.tree,
             dirty=copied.dirty,
+            image=self.settings.sandbox.image or recipe(image_profile(found, files.paths())).tag,
             checks=found,
             limits=self.settings.run.limits,
         )
