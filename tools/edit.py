@@ -108,7 +108,7 @@ def _excerpt(text: Text, path: str, first: int, last: int, workspace: Workspace)
 
 def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: Workspace) -> ToolResult:
     old = text.shown[first - 1 : last]
-    lines = without_numbers(body.removesuffix("\n").split("\n") if body else [], first)
+    lines = without_numbers(body.removesuffix("\n").split("\n") if body else [], first, old)
     fault = _body_fault(path, first, last, lines, old)
     if fault:
         return _refused(path, fault)
@@ -150,12 +150,17 @@ def _body_fault(path: str, first: int, last: int, lines: Sequence[str], old: Seq
     return ""
 
 
-def without_numbers(lines: list[str], first: int) -> list[str]:
-    """The lines without the numbers that a model copied from what it was shown."""
+def without_numbers(lines: list[str], first: int, old: Sequence[str]) -> list[str]:
+    """The lines without the numbers that a model copied from what it was shown.
+
+    Only when every line carries its own number, and the file's lines do not begin with theirs.
+    """
     matches = [re.match(r"^ {0,6}(\d{1,7})(?: |$)", line) for line in lines]
-    if lines and all(match and int(match[1]) == first + index for index, match in enumerate(matches)):
-        return [line[match.end() :] for line, match in zip(lines, matches, strict=True) if match]
-    return lines
+    copied = all(match and int(match[1]) == first + index for index, match in enumerate(matches))
+    counted = any(line.lstrip().startswith(str(first + index)) for index, line in enumerate(old))
+    if not copied or counted or not any(line.strip(" 0123456789") for line in lines):
+        return lines
+    return [line[match.end() :] for line, match in zip(lines, matches, strict=True) if match]
 
 
 def _fitting(text: Text, path: str, first: int, last: int, lines: list[str]) -> tuple[Text, bool]:
