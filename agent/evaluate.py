@@ -14,6 +14,7 @@ from agent.drafts import draft
 from agent.localize import suspects
 from agent.run import Run
 from agent.search import search
+from feedback.checks import cut
 from feedback.shrink import shrink
 from memory.records import (
     Action,
@@ -48,8 +49,10 @@ SEARCH_SHARE: Final = 0.7
 """Share of the run's time that the candidate search may use."""
 MISSING: Final = {"ImportError", "ModuleNotFoundError", "AttributeError", "NameError", "NotImplementedError"}
 """Errors that say that something is not there yet."""
-OBSERVED_CHARS: Final = 2_500
-"""Text of one observation in the chat."""
+OBSERVED_CHARS: Final = 9_000
+"""Text of one observation in the chat: what a tool showed counts as seen, so it must get there whole."""
+CHECK_CHARS: Final = 2_000
+"""Text of a failing check in it."""
 
 
 def evaluate(run: Run, plan: Plan) -> Stop | None:
@@ -179,7 +182,7 @@ class Attempt:
         if not changed and call.tool != "submit":
             return result, False
         checked = self.run.check(self.check, "step")
-        told = replace(result, output=f"{result.output}\n{shrink(checked, OBSERVED_CHARS)}")
+        told = replace(result, output=f"{result.output}\n{shrink(checked, CHECK_CHARS)}")
         return told, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
 
     def _forget_leavings(self) -> None:
@@ -195,7 +198,7 @@ class Attempt:
         observation = Observation(
             action_id=action.id if action else "",
             status=result.status,
-            output=result.output[:OBSERVED_CHARS],
+            output=cut(result.output, OBSERVED_CHARS),
             truncated=result.truncated or len(result.output) > OBSERVED_CHARS,
             summary=result.summary,
         )

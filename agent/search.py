@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent import context
+from agent.holes import Hole
 from agent.localize import Suspect, lines_of, parsed, suspects
 from agent.run import Run
 from memory.records import (
@@ -45,30 +46,6 @@ DEFECTS = 3
 """Partial repairs that may be built upon, one after the other."""
 HUNG_S = 8.0
 """Seconds a candidate gets when the checks did not end before the change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Lines `first` to `last` of a file, 1-based; `last` = `first` - 1 is the gap before a line."""
-
-    suspect: Suspect
-    first: int
-    last: int
-    name: str = ""
-    """Function that the hole is, if it is one."""
-
-    @property
-    def place(self) -> str:
-        return f"{self.suspect.path}:{self.first}"
-
-    def filled(self, text: str) -> str:
-        """The file with the hole replaced, its line endings kept."""
-        lines = lines_of(self.suspect.text, keepends=True)
-        ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-        new = "".join(f"{line}{ending}" for line in lines_of(text))
-        if self.last == len(lines) and lines and not lines[-1].endswith(("\n", "\r")):
-            new = new.removesuffix(ending)
-        return "".join([*lines[: self.first - 1], new, *lines[self.last :]])
 
 
 class Proposer(Protocol):
@@ -220,6 +197,8 @@ class Search:
         return self.best
 
     def _try(self, proposer: Proposer, hole: Hole) -> Candidate | None:
+        if context.shown(hole.text) != hole.text:
+            return None  # the model would not see these bytes, and could not write them again
         try:
             texts = proposer.propose(self.run, self.about, hole)
         except (PromptTooLong, Unsupported):
