@@ -43,6 +43,8 @@ class Script:
     """`calc.py line 2` to its text, or to n texts where n are sampled."""
     functions: Mapping[str, str] = field(default_factory=dict)
     fill: Callable[[Asked], str] = lambda _: ""
+    files: str = ""
+    """The answer where a whole file is asked for."""
     acts: Sequence[Reply] = ()
     acted: int = 0
 
@@ -57,6 +59,8 @@ class Script:
             return self.plan
         if "Write the corrected function" in last:
             return next((text for name, text in self.functions.items() if f"`{name}`" in last), "")
+        if "Write the whole new text" in last:
+            return self.files
         if self.acted == len(self.acts):
             raise AssertionError(f"no action left for: {last[-300:]}")
         self.acted += 1

@@ -1,7 +1,7 @@
 """From a finished work copy to the user's tree and back: every decision, and what it leaves alone."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,9 @@ from tests.conftest import RepoFactory, git
 ACCEPT, DEFER = Decision("accept"), Decision("defer", reason="later")
 
 
-def verdict(run: Run) -> Callable[[WorkCopy], Evaluation]:
-    def judged(files: WorkCopy) -> Evaluation:
-        original = WorkCopy(files.snapshot)
-        return judge(original, files, [CHECK], lambda clean: LocalSandbox(clean.archive()), timeout_s=20)
-
-    return judged
+def verdict(files: WorkCopy) -> Evaluation:
+    original = WorkCopy(files.snapshot)
+    return judge(original, files, [CHECK], lambda clean: LocalSandbox(clean.archive()), timeout_s=20)
 
 
 @contextlib.contextmanager
@@ -36,7 +33,7 @@ def mended(repo: Path, data: bytes = MENDED.encode()) -> Iterator[Run]:
 
 
 def decided(run: Run, person: Person, ended: Ending | None = None) -> Ending:
-    return settle(run, person, verdict(run), ended)
+    return settle(run, person, verdict, ended)
 
 
 def acted(run: Run) -> list[str]:
@@ -155,8 +152,8 @@ def test_early_ends_are_kept_unless_the_work_holds(make_repo: RepoFactory) -> No
     budget = Ending(Stop.BUDGET, "10 actions")
     repo = make_repo(BUGGY)
     with open_run(repo, Script()) as run:
-        assert settle(run, Someone(), verdict(run), budget) == budget
-        assert settle(run, Someone(), verdict(run), None).stop is Stop.NOTHING_TO_DO
+        assert settle(run, Someone(), verdict, budget) == budget
+        assert settle(run, Someone(), verdict, None).stop is Stop.NOTHING_TO_DO
     with mended(repo, CALC.encode() + b"x = 1\n") as run:
         assert decided(run, Unattended(accept=True), budget) == budget
     with mended(repo) as run:
@@ -171,7 +168,7 @@ def test_undo_gives_every_file_back_and_touches_nothing_else(make_repo: RepoFact
     with mended(repo) as run:
         run.files.write("new/file.txt", b"new\n")
         run.files.delete("gone.sh")
-        _, ending = decide(run.desk, Someone(ACCEPT), verdict(run), run.files)
+        _, ending = decide(run.desk, Someone(ACCEPT), verdict, run.files)
         assert ending.stop is Stop.ACCEPTED
         assert not (repo / "gone.sh").exists()
         (repo / "later.txt").write_text("written after acceptance\n")
@@ -189,7 +186,7 @@ def test_undo_refuses_when_a_file_changed_since(make_repo: RepoFactory) -> None:
     repo = make_repo(BUGGY)
     with mended(repo) as run:
         run.files.write("new.txt", b"new\n")
-        decide(run.desk, Someone(ACCEPT), verdict(run), run.files)
+        decide(run.desk, Someone(ACCEPT), verdict, run.files)
         (repo / "calc.py").write_text(MENDED + "# more work\n")
         ending = take_back(run.desk, run.files, "")
         assert (ending.stop, ending.exit_code) == (Stop.CONFLICT, 4)
@@ -202,10 +199,11 @@ def test_undo_refuses_when_a_file_changed_since(make_repo: RepoFactory) -> None:
 def test_a_patched_copy_of_an_executable_keeps_its_mode(make_repo: RepoFactory) -> None:
     """What `adi review` applies is made from the stored patch."""
     repo = make_repo(BUGGY)
-    patch = b"diff --git a/go.sh b/go.sh\nnew file mode 100755\n--- /dev/null\n+++ b/go.sh\n@@ -0,0 +1 @@\n+#!/bin/sh\n"
+    patch = b"diff --git a/go.sh b/go.sh\nnew file mode 100755\n"
+    patch += b"--- /dev/null\n+++ b/go.sh\n@@ -0,0 +1 @@\n+#!/bin/sh\n"
     with mended(repo) as run:
         files = run.files.patched(run.files.diff() + patch)
-        decide(run.desk, Someone(ACCEPT), verdict(run), files)
+        decide(run.desk, Someone(ACCEPT), verdict, files)
     assert (repo / "go.sh").stat().st_mode & 0o777 == 0o755
 
 

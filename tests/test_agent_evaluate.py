@@ -200,6 +200,18 @@ def test_the_search_comes_first_and_the_actions_see_its_partial_repair(make_repo
         assert "test_add" not in told.partition("The checks fail:")[2]
 
 
+def test_what_a_tool_showed_and_what_the_check_said_both_reach_the_model(make_repo: RepoFactory) -> None:
+    long = CALC + "".join(f"\n\ndef f{n}(a):\n    return {n} + a\n" for n in range(39))
+    loud = "run seq 1 900; echo x >> calc.txt"
+    script = Script(acts=["read calc.py", loud, EDIT])
+    with open_run(make_repo({**BUGGY, "calc.py": long}), script, infill=False, n_ctx=16_000) as run:
+        gather(run)
+        assert evaluate(run, PLAN) is None
+        shown, said, _ = [ended.observation.output for ended in payloads(run, ActionEnded)]
+        assert "return 38 + a" in shown
+        assert "calc: failed" in said
+
+
 def test_prompts_of_one_attempt_only_grow(make_repo: RepoFactory) -> None:
     script = Script(acts=["read calc.py", "run ls", "read test_calc.py", EDIT])
     with open_run(make_repo(BUGGY), script, infill=False) as run:

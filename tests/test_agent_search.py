@@ -179,6 +179,10 @@ def test_the_named_function_is_read_out_of_an_answer(answer: str, found: str) ->
         ("a\nb", (2, 2), "B\nC", "a\nB\nC"),
         ("a\r\nb\r\n", (1, 1), "A\nAA", "A\r\nAA\r\nb\r\n"),
         ("a\nb\n", (2, 2), "", "a\n"),
+        ("a\r\nb\nc\r\n", (1, 3), "a\nB\nb\nc", "a\r\nB\r\nb\nc\r\n"),
+        ("\ufeffa\nb\n", (1, 2), "A\nb", "\ufeffA\nb\n"),
+        ("\ufeffa\n", (1, 0), "x", "\ufeffx\na\n"),
+        ("a\nb", (1, 2), "", ""),
     ],
 )
 def test_a_hole_is_filled_exactly(
@@ -197,3 +201,12 @@ def test_text_that_cannot_be_written_is_no_candidate(make_repo: RepoFactory) -> 
     with open_run(make_repo(BUGGY), Script(lines=lines)) as run:
         assert searched(run)
         assert run.files.read("calc.py").decode() == MENDED
+
+
+def test_bytes_that_the_model_cannot_see_are_never_written_again(make_repo: RepoFactory) -> None:
+    """A whole function would come back with its latin-1 text replaced."""
+    name = b"# -*- coding: latin-1 -*-\ndef add(a, b):\n    name = 'Zo\xeb'\n    return a - b\n"
+    answer = "```\ndef add(a, b):\n    name = 'Zo?'\n    return a + b\n```"
+    with open_run(make_repo({**BUGGY, "calc.py": name}), Script(functions={"add": answer})) as run:
+        assert not searched(run)
+        assert run.files.changed() == {}
