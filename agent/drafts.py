@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent import context
+from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of
 from agent.merge import merged
+from agent.proposers import Hole, Proposer
 from agent.run import Run
-from agent.search import Hole, Proposer, Search, adopt
+from agent.search import Search, adopt
 from memory.records import Check, CheckResult, PlanStep
 from model.protocol import Sampling
 from tools import guard
