@@ -13,7 +13,7 @@ from agent import context
 from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of
 from agent.merge import merged
-from agent.proposers import Hole, Proposer
+from agent.proposers import Proposer
 from agent.run import Run
 from agent.search import Search, adopt
 from memory.records import Check, CheckResult, PlanStep

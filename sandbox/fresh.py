@@ -23,7 +23,9 @@ def make_repository(directory: Path, files: Mapping[str, bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     git = Git(str(directory))
-    git.update_environment(**_CLEAN)
+    # Named outright: a surrounding git process, such as a hook, may have set these to its own repository.
+    own = {"GIT_DIR": str(directory / ".git"), "GIT_WORK_TREE": str(directory)}
+    git.update_environment(**_CLEAN, **own, GIT_INDEX_FILE=str(directory / ".git" / "index"))
     git.execute(["git", "init", "--quiet", "--initial-branch=main"])
     git.execute(["git", "add", "--all", "--force"])
     git.execute(["git", "commit", "--quiet", "--no-verify", "--allow-empty", "--message=The files as given"])

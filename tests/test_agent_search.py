@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from agent.holes import Hole
 from agent.localize import suspects
 from agent.loop import gather
+from agent.proposers import function_in
 from agent.run import BudgetSpent, Run
-from agent.search import Hole, function_in, search
+from agent.search import search
 from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Searched
 from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, Script, open_run, payloads
 from tests.conftest import RepoFactory

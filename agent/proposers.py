@@ -1,0 +1,150 @@
+"""Proposers: ways to ask a model for the text of a hole, and the holes worth asking for."""
+
+import ast
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent import context
+from agent.holes import Hole
+from agent.localize import Suspect, lines_of, parsed
+from agent.run import Run
+from memory.records import Completion
+from model.protocol import Sampling
+
+LINES = 60
+"""Lines of one file that are tried."""
+FUNCTIONS = 4
+"""Functions of one file that are rewritten whole."""
+FUNCTION_LINES = 60
+"""A longer function is not rewritten whole."""
+LINE_TOKENS = 64
+FILL_CHARS = 4_000
+"""Text of the file on each side of a gap."""
+
+
+class Proposer(Protocol):
+    """One way to fill holes."""
+
+    @property
+    def name(self) -> str: ...
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        """Where to try, most promising first."""
+        ...
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
+        """Texts for the hole, best first. Raises what Run.chat raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteLine:
+    """Ask in chat for the corrected text of a named line: almost all of the prompt is cached."""
+
+    temperature: float = 0.0
+    n: int = 1
+    name: str = "rewrite line"
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        return (Hole(suspect, line, line) for line in suspect.lines[:LINES])
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
+        original = lines_of(hole.suspect.text)[hole.first - 1]
+        indent = original[: len(original) - len(original.lstrip())]
+        python = hole.suspect.path.endswith(".py")
+        messages = context.line_messages(about, hole.suspect, hole.first)
+        sampling = Sampling(
+            max_tokens=LINE_TOKENS,
+            temperature=self.temperature,
+            n=self.n,
+            seed=hole.first,
+            stop=("`", "\n") if python else ("`\n", "\n"),
+        )
+        answers = run.chat("rewrite", messages, sampling)
+        return [indent + text.removesuffix("`").strip() for text in _finished(answers) if text.strip("` \t")]
+
+
+@dataclass(frozen=True, slots=True)
+class FillLine:
+    """Leave a line out, or open a gap before it, and let the model fill in from both sides."""
+
+    temperature: float = 0.0
+    n: int = 1
+    insert: bool = False
+    name: str = "fill in line"
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        for line in suspect.lines[:LINES]:
+            yield Hole(suspect, line + 1 if self.insert else line, line)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        lines = lines_of(context.shown(hole.suspect.text), keepends=True)
+        prefix = "".join(lines[: hole.first - 1])[-FILL_CHARS:]
+        suffix = "".join(lines[hole.last :])[:FILL_CHARS]
+        sampling = Sampling(
+            max_tokens=LINE_TOKENS,
+            temperature=self.temperature,
+            n=self.n,
+            seed=hole.first,
+            stop=("\n",),
+        )
+        before = context.infill_context(hole.suspect, run.failing)
+        answers = run.fill(prefix, f"\n{suffix}", before, sampling)
+        return [text.rstrip() for text in _finished(answers) if text.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteFunction:
+    """Ask in chat for a whole function: for defects that are not on one line."""
+
+    temperature: float = 0.7
+    n: int = 4
+    name: str = "rewrite function"
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        for span in suspect.functions[:FUNCTIONS]:
+            if span.last - span.first < FUNCTION_LINES:
+                yield Hole(suspect, span.first, span.last, span.name)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
+        original = "\n".join(lines_of(hole.suspect.text)[hole.first - 1 : hole.last])
+        room = 64 + 2 * run.count_text(context.shown(original))
+        sampling = Sampling(
+            max_tokens=room, temperature=self.temperature, n=self.n, seed=hole.first, stop=("\n```\n",)
+        )
+        answers = run.chat("rewrite", context.function_messages(about, hole.name), sampling)
+        indent = original[: len(original) - len(original.lstrip())]
+        found = [function_in(text, hole.name) for text in _finished(answers)]
+        return [textwrap.indent(text, indent) for text in found if text]
+
+
+ROUNDS: tuple[Proposer, ...] = (
+    RewriteLine(),
+    RewriteFunction(),
+    RewriteLine(0.8, 4, name="sample lines"),
+    FillLine(),
+    FillLine(insert=True, name="fill in missing line"),
+    FillLine(0.8, 4, name="sample fills"),
+    FillLine(0.8, 3, insert=True, name="sample missing lines"),
+    RewriteFunction(1.0, 8, name="sample functions"),
+)
+"""Cheapest first: what a round costs is mostly prefill, then written tokens."""
+
+
+def function_in(answer: str, name: str) -> str:
+    """The named function in the first code block of an answer, unindented; empty when there is none."""
+    _, fence, rest = answer.partition("```")
+    code = textwrap.dedent(rest.partition("\n")[2].partition("\n```")[0] if fence else answer)
+    tree = parsed(code)
+    lines = lines_of(code)
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno]))
+    return ""
+
+
+def _finished(answers: Iterable[Completion]) -> list[str]:
+    """Texts that ended by themselves, each once."""
+    return list(dict.fromkeys(answer.text for answer in answers if answer.finish_reason == "stop"))
