@@ -14,7 +14,7 @@ MAX_PATHS: Final = 300
 """More paths than this are not listed: any safe path is allowed then."""
 
 _COMMON = r"""
-text ::= [^\n]+
+text ::= [^\x00-\x20] [^\x00-\x1f]*
 number ::= [1-9] [0-9]? [0-9]? [0-9]? [0-9]?
 newpath ::= [a-zA-Z0-9_.] [a-zA-Z0-9_./@+-]*
 body ::= "```" [a-z0-9]* "\n" line* "```"
