@@ -122,15 +122,15 @@ class RewriteFunction:
 
 ROUNDS: tuple[Proposer, ...] = (
     RewriteLine(),
-    RewriteFunction(),
-    RewriteLine(0.8, 4, name="sample lines"),
     FillLine(),
+    RewriteFunction(),
     FillLine(insert=True, name="fill in missing line"),
     FillLine(0.8, 4, name="sample fills"),
     FillLine(0.8, 3, insert=True, name="sample missing lines"),
+    RewriteLine(0.8, 4, name="sample lines"),
     RewriteFunction(1.0, 8, name="sample functions"),
 )
-"""Cheapest first: what a round costs is mostly prefill, then written tokens."""
+"""What mends most for its cost first: a call costs mostly its uncached prompt, then its written tokens."""
 
 
 def function_in(answer: str, name: str) -> str:

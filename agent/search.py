@@ -31,7 +31,7 @@ from sandbox.workcopy import WorkCopy
 
 DEFECTS = 3
 """Partial repairs that may be built upon, one after the other."""
-HUNG_S = 8.0
+HUNG_S = 6.0
 """Seconds a candidate gets when the checks did not end before the change."""
 
 
