@@ -172,10 +172,11 @@ class Store:
         return views.trajectory(self.events(run_id))
 
     def pending(self, repo: str) -> list[RunSummary]:
-        """Runs whose result waits for a person, newest first."""
+        """Runs whose result waits for a person, newest first; a conflict left its change waiting too."""
+        waiting = (Stop.PENDING.value, Stop.CONFLICT.value)
         query = (
             select(RunRow)
-            .where(RunRow.repo == repo, RunRow.stop == Stop.PENDING.value, RunRow.applied_at == "")
+            .where(RunRow.repo == repo, col(RunRow.stop).in_(waiting), RunRow.applied_at == "")
             .order_by(col(RunRow.id).desc())
         )
         with self._reading() as session:
