@@ -128,6 +128,8 @@ def test_writing_what_stands_there_changes_no_byte(lines: list[str]) -> None:
         ("gcd.py", 4, 4, "    # ... rest of the code\n", "left out"),
         ("gcd.py", 4, 4, "    # existing code remains unchanged\n", "left out"),
         ("gcd.py", 4, 4, "    return gcd(a % b, b)\n", "already"),
+        ("gcd.py", 1, 4, "def lcm(a, b):\n    return a\n", "gcd, which is used elsewhere"),
+        ("gcd.py", 3, 3, "def lcm(a, b):\n    return a\n", "would not parse"),
         ("gcd.py", 30, 31, "x = 1\n", "only 7 lines"),
         ("long.py", 1, 300, "x = 1\n", "300 lines would become 1"),
         ("data.json", 1, 1, '{"a": }\n', "would not parse"),

@@ -39,8 +39,8 @@ class Edit:
 
     name = "edit"
     card = (
-        "edit PATH FIRST-LAST\n```\nNEW LINES\n```\n"
-        "  Replace these lines by those in the fence; to insert, repeat the old line too."
+        "edit src/shop.py 12-13\n```\n    total = price * count\n    return total\n```\n"
+        "  Replace lines 12 to 13 by those in the fence; to insert, repeat the old line too."
     )
     has_body = True
     header = '" " path " " number "-" number'
@@ -129,6 +129,14 @@ def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: 
             path,
             f"{path} would not parse: {broken}. Nothing was changed. With your lines it would read:\n"
             f"{whole}\nWrite the edit of lines {first}-{last} again, complete and correctly indented.",
+        )
+    orphans = guard.orphaned(path, decoded(text), decoded(new))
+    if orphans:
+        names = ", ".join(orphans[:5])
+        return _refused(
+            path,
+            f"Lines {first}-{last} hold {names}, which is used elsewhere in {path}; nothing was changed. "
+            f"Repeat it in your lines, or edit other lines. They are:\n{numbered(old[:SHOWN], first)}",
         )
     try:
         workspace.files.write(path, data)

@@ -18,6 +18,7 @@ _REST = re.compile(
     r"\b(?:unchanged|code|remains?|stays?|here|before|above|functions?|methods?|lines|file)\b.{0,40}$",
     re.IGNORECASE,
 )
+_BEGINS = re.compile(r"(?:async )?def |class |@\w|func |fn |function |export |pub |import |from ")
 _CODE = frozenset({".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".go", ".rs", ".java", ".rb"})
 _CODE_C = frozenset({".c", ".cc", ".cpp", ".h", ".hpp", ".cs", ".kt", ".swift", ".php", ".sh", ".lua", ".pl"})
 
@@ -65,6 +66,11 @@ def lost_names(path: str, old: str, new: str) -> list[str]:
     return sorted(_names(old) - _names(new))
 
 
+def orphaned(path: str, old: str, new: str) -> list[str]:
+    """Those lost names that the new text still uses."""
+    return [name for name in lost_names(path, old, new) if re.search(rf"\b{re.escape(name)}\b", new)]
+
+
 def _names(text: str) -> set[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -76,7 +82,8 @@ def _names(text: str) -> set[str]:
 def reindented(path: str, old: Sequence[str], body: Sequence[str]) -> list[str] | None:
     """The body moved as a block so that it begins in the column where the replaced lines began.
 
-    None when it begins there already, when a line cannot be moved so far, or when the file is no code.
+    None when it begins there already, when it is a definition that stood at the margin, when a line
+    cannot be moved so far, or when the file is no code.
     """
     suffix = PurePosixPath(path).suffix.lower()
     before = next((line for line in old if line.strip()), None)
@@ -84,6 +91,8 @@ def reindented(path: str, old: Sequence[str], body: Sequence[str]) -> list[str] 
     if before is None or after is None or suffix not in _CODE | _CODE_C:
         return None
     want, have = _indent(before), _indent(after)
+    if not have and _BEGINS.match(after) and not _BEGINS.match(before.lstrip()):
+        return None  # a new top-level definition is not meant to end up inside a block
     if want == have or any(line.strip() and not line.startswith(have) for line in body):
         return None
     return [want + line[len(have) :] if line.strip() else line for line in body]

@@ -30,7 +30,10 @@ class Write:
     """Creates a file, or replaces a small one that was shown before."""
 
     name = "write"
-    card = "write PATH\n```\nWHOLE FILE\n```\n  Create a file, or replace a small one."
+    card = (
+        "write src/double.py\n```\ndef double(number):\n    return 2 * number\n```\n"
+        "  Create a file, or replace a small one; all of its text stands in the fence."
+    )
     has_body = True
     header = '" " newpath'
 
