@@ -54,9 +54,7 @@ class Model(Protocol):
         """
         ...
 
-    def infill(
-        self, prefix: str, suffix: str, sampling: Sampling, *, context: str = ""
-    ) -> list[Completion]:
+    def infill(self, prefix: str, suffix: str, sampling: Sampling, *, context: str = "") -> list[Completion]:
         """Fill the gap between prefix and suffix; `context` is text of the repository before them.
 
         Raises Unsupported when the model has no fill-in-the-middle tokens.
