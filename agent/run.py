@@ -27,6 +27,7 @@ from memory.records import (
 )
 from model.errors import Unsupported
 from model.protocol import Model, Sampling
+from sandbox.errors import SandboxLost
 from sandbox.protocol import Sandbox
 from sandbox.workcopy import WorkCopy
 
@@ -168,12 +169,15 @@ class Run:
     ) -> CheckResult:
         """Run a check on the present state of the work copy. Raises SandboxError.
 
-        A sandbox that was lost is replaced once; what a dead one said is never taken for a result.
+        A sandbox that was lost is replaced once, then SandboxLost is raised; what a dead one said is never
+        taken for a result.
         """
         result = self._run(check, timeout_s)
         if result.status == Status.SANDBOX_LOST:
             self.note("warning", "the sandbox was lost; the command runs again in a fresh one")
             result = self._run(check, timeout_s)
+        if result.status == Status.SANDBOX_LOST:
+            raise SandboxLost(f"the sandbox was lost twice while {check.name!r} ran", "adi doctor")
         kept = result
         if purpose == "candidate":
             kept = result.model_copy(update={"output": shrink(result, CANDIDATE_CHARS)})

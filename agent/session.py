@@ -22,6 +22,7 @@ from memory.records import (
     Evaluation,
     Noted,
     RunSummary,
+    Status,
     Stop,
     Task,
     Trajectory,
@@ -29,6 +30,7 @@ from memory.records import (
 )
 from memory.store import Store
 from model.protocol import Model
+from sandbox.errors import SandboxLost
 from sandbox.exchange import recover
 from sandbox.images import recipe
 from sandbox.protocol import Sandbox, SandboxLimits
@@ -118,15 +120,16 @@ class Session:
             )
             try:
                 return run_task(run, self.person, self._judge(task, recorder, make))
-            except KeyboardInterrupt:
-                self._keep_unfinished(run)
+            except BaseException:
+                with contextlib.suppress(Exception):  # what ended the run goes on up
+                    self._keep_unfinished(run)
                 raise
         finally:
             sandbox.close()
 
     def _judge(self, task: Task, recorder: Recorder, make: MakeSandbox) -> Judge:
         def verdict(files: WorkCopy) -> Evaluation:
-            return judge(
+            evaluation = judge(
                 WorkCopy(files.snapshot),
                 files,
                 task.checks,
@@ -134,11 +137,14 @@ class Session:
                 timeout_s=task.limits.check_s,
                 on_result=lambda result: recorder.emit(CheckRan(purpose="verdict", result=result)),
             )
+            if any(result.status == Status.SANDBOX_LOST for result in evaluation.results):
+                raise SandboxLost("the sandbox was lost during the verdict", "adi doctor")
+            return evaluation
 
         return verdict
 
     def _keep_unfinished(self, run: Run) -> None:
-        """What was done before an interruption stays as a patch."""
+        """What was done before an interruption or a failure stays as a patch."""
         if run.files.changed():
             run.desk.publish(run.files.diff())
             run.note("info", f"the unfinished change is kept in {run.desk.patch_file}")
