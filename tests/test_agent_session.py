@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,9 @@ from memory.records import Evaluation, Event, Stop, Task
 from memory.store import Store
 from model.errors import StreamBroken
 from model.scripted import ScriptedModel
+from sandbox.errors import SandboxLost
+from sandbox.local import LocalSandbox
+from sandbox.protocol import ExecResult
 from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, Script, Someone, open_local
 from tests.conftest import RepoFactory, git
 
@@ -140,6 +144,36 @@ def adi(*arguments: str) -> str:
         [sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=ROOT
     )
     return done.stdout
+
+
+class Losing(LocalSandbox):
+    """Loses everything from a given command on."""
+
+    left = 0
+
+    def run(self, command: str, *, timeout_s: float, **others: Any) -> ExecResult:
+        Losing.left -= 1
+        if Losing.left < 0:
+            return ExecResult("sandbox-lost", None, b"half a line", False, 0.0)
+        return super().run(command, timeout_s=timeout_s, **others)
+
+
+@pytest.mark.parametrize(("commands", "kept"), [(0, False), (1, False), (2, True)])
+def test_a_lost_sandbox_is_never_taken_for_a_result(
+    make_repo: RepoFactory, database: Store, commands: int, kept: bool
+) -> None:
+    """While gathering, searching and judging; what was found before is kept as a patch."""
+    repo = make_repo(BUGGY)
+    Losing.left = commands
+    with open_local(repo, MENDS, YES) as session:
+        session.sandbox = lambda *_: lambda files, _: Losing(files.archive())
+        with pytest.raises(SandboxLost) as lost:
+            session.run("mend it", checks())
+    assert exit_code_of(lost.value) == 6
+    (run,) = database.runs()
+    assert run.stop is Stop.ENVIRONMENT
+    assert (directories().patches / f"{run.id}.patch").exists() == kept
+    assert (repo / "calc.py").read_text() == CALC
 
 
 def test_two_runs_at_once_name_the_holder(make_repo: RepoFactory, database: Store) -> None:
