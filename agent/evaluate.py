@@ -65,7 +65,7 @@ def evaluate(run: Run, plan: Plan) -> Stop | None:
         before = _state(run, check)
         if before.passed and _reached(run, plan, step):
             continue
-        if run.infill:
+        if run.sampling:
             if _sampled(run, step, check, before):
                 continue
             before = _state(run, check)  # a partial repair may have been kept

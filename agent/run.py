@@ -94,8 +94,8 @@ class Run:
     on_output: Callable[[bytes], None] | None = None
     baseline: tuple[CheckResult, ...] = ()
     """How the checks ended before anything was changed."""
-    infill: bool = True
-    """Search for one-line repairs before the action loop."""
+    sampling: bool = True
+    """Sample candidate changes and run them before the action loop."""
     spent: Spending = field(default_factory=Spending)
 
     @property

@@ -116,7 +116,7 @@ class Session:
                 desk=self._desk(recorder),
                 on_text=self.on_text,
                 on_output=self.on_output,
-                infill=self.settings.run.infill,
+                sampling=self.settings.run.sampling,
             )
             try:
                 return run_task(run, self.person, self._judge(task, recorder, make))

@@ -62,8 +62,8 @@ class RunSettings(Section):
     wall_s: float = Field(Limits().wall_s, ge=0)
     completion_tokens: int = Field(Limits().completion_tokens, ge=0)
     check_s: float = Field(Limits().check_s, ge=0)
-    infill: bool = True
-    """Search for one-line repairs before the action loop."""
+    sampling: bool = True
+    """Sample candidate changes and run them before the action loop."""
 
     @property
     def limits(self) -> Limits:

@@ -95,7 +95,7 @@ def open_run(
     checks: Sequence[Check] = (CHECK,),
     limits: Limits | None = None,
     prompt: str = "make the check pass",
-    infill: bool = True,
+    sampling: bool = True,
     n_ctx: int = 8192,
     listeners: Sequence[Listener] = (),
 ) -> Iterator[Run]:
@@ -115,7 +115,7 @@ def open_run(
         recorder = Recorder(store, store.start_run(task), listeners)
         desk = Desk(recorder.emit, recorder.keep, repo, places.journal, places.patches / "run.patch")
         model = ScriptedModel(script, n_ctx=n_ctx)
-        yield Run(task, files, sandbox, model, recorder, desk, infill=infill)
+        yield Run(task, files, sandbox, model, recorder, desk, sampling=sampling)
 
 
 @contextlib.contextmanager

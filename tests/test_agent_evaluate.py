@@ -37,7 +37,7 @@ def acts(*actions: str) -> Script:
 
 
 def test_an_edit_that_makes_the_check_pass_ends_the_step(make_repo: RepoFactory) -> None:
-    with open_run(make_repo(BUGGY), Script(acts=["read calc.py", EDIT]), infill=False) as run:
+    with open_run(make_repo(BUGGY), Script(acts=["read calc.py", EDIT]), sampling=False) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         assert run.files.read("calc.py").decode() == MENDED
@@ -51,7 +51,7 @@ def test_an_edit_that_makes_the_check_pass_ends_the_step(make_repo: RepoFactory)
     "text", ["", "I fixed it, all tests pass.", "```python\nx = 1\n```", "edit calc.py 2-2"]
 )
 def test_malformed_answers_run_nothing_and_end_as_stuck(make_repo: RepoFactory, text: str) -> None:
-    with open_run(make_repo(BUGGY), acts(*[text] * MALFORMED), infill=False) as run:
+    with open_run(make_repo(BUGGY), acts(*[text] * MALFORMED), sampling=False) as run:
         gather(run)
         assert evaluate(run, PLAN) is Stop.STUCK
         assert len(payloads(run, Malformed)) == MALFORMED * len(ATTEMPTS)
@@ -62,7 +62,7 @@ def test_malformed_answers_run_nothing_and_end_as_stuck(make_repo: RepoFactory, 
 
 def test_a_good_action_forgives_malformed_ones(make_repo: RepoFactory) -> None:
     script = Script(acts=["no", "no", "read calc.py", "no", "no", EDIT])
-    with open_run(make_repo(BUGGY), script, infill=False) as run:
+    with open_run(make_repo(BUGGY), script, sampling=False) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         asked = run.model.asked  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ def test_a_good_action_forgives_malformed_ones(make_repo: RepoFactory) -> None:
 
 
 def test_a_repeated_action_is_corrected_and_then_ends_the_attempt(make_repo: RepoFactory) -> None:
-    with open_run(make_repo(BUGGY), acts(*["run echo hi"] * REPEATS), infill=False) as run:
+    with open_run(make_repo(BUGGY), acts(*["run echo hi"] * REPEATS), sampling=False) as run:
         gather(run)
         assert evaluate(run, PLAN) is Stop.STUCK
         observed = [ended.observation for ended in payloads(run, ActionEnded)][:REPEATS]
@@ -80,7 +80,7 @@ def test_a_repeated_action_is_corrected_and_then_ends_the_attempt(make_repo: Rep
 
 def test_a_model_that_only_claims_success_never_ends_the_step(make_repo: RepoFactory) -> None:
     claims = ["submit", "run echo all tests pass", "submit", "run echo 5 passed", "run exit 0", "submit"]
-    with open_run(make_repo(BUGGY), Script(acts=claims), limits=Limits(steps=6), infill=False) as run:
+    with open_run(make_repo(BUGGY), Script(acts=claims), limits=Limits(steps=6), sampling=False) as run:
         gather(run)
         ending = carry_out(run, PLAN)
         assert ending is not None
@@ -97,7 +97,7 @@ def test_submit_is_accepted_only_on_a_passing_check(make_repo: RepoFactory, edit
     script = Script(acts=["read calc.py", edit, "submit", "run false", "submit"])
     plan = Plan(steps=(PlanStep(goal="go", check=check.name),))
     limits = Limits(steps=5)
-    with open_run(make_repo(BUGGY), script, checks=[check], limits=limits, infill=False) as run:
+    with open_run(make_repo(BUGGY), script, checks=[check], limits=limits, sampling=False) as run:
         gather(run)
         if done:
             assert evaluate(run, plan) is None
@@ -117,7 +117,7 @@ def test_submit_without_a_change_is_no_end(make_repo: RepoFactory) -> None:
 
 def test_files_that_a_command_wrote_are_part_of_the_change(make_repo: RepoFactory) -> None:
     command = "run sed -i 's/-/+/' calc.py && echo note > new.txt && rm gone.txt"
-    with open_run(make_repo({**BUGGY, "gone.txt": "x"}), Script(acts=[command]), infill=False) as run:
+    with open_run(make_repo({**BUGGY, "gone.txt": "x"}), Script(acts=[command]), sampling=False) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         changed = {path: after for path, (_, after) in run.files.changed().items()}
@@ -126,7 +126,7 @@ def test_files_that_a_command_wrote_are_part_of_the_change(make_repo: RepoFactor
 
 def test_what_a_check_leaves_behind_is_no_part_of_the_change(make_repo: RepoFactory) -> None:
     check = CHECK.model_copy(update={"command": f"date > report.xml; {CHECK.command}"})
-    with open_run(make_repo(BUGGY), Script(acts=["run ls", EDIT]), checks=[check], infill=False) as run:
+    with open_run(make_repo(BUGGY), Script(acts=["run ls", EDIT]), checks=[check], sampling=False) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         assert list(run.files.changed()) == ["calc.py"]
@@ -134,7 +134,7 @@ def test_what_a_check_leaves_behind_is_no_part_of_the_change(make_repo: RepoFact
 
 def test_the_second_attempt_begins_where_the_first_one_did(make_repo: RepoFactory) -> None:
     first = [WRONG, "run touch left.txt", "no", "no", "no"]
-    with open_run(make_repo(BUGGY), Script(acts=[*first, "run cat calc.py", EDIT]), infill=False) as run:
+    with open_run(make_repo(BUGGY), Script(acts=[*first, "run cat calc.py", EDIT]), sampling=False) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         assert list(run.files.changed()) == ["calc.py"]
@@ -145,7 +145,7 @@ def test_the_second_attempt_begins_where_the_first_one_did(make_repo: RepoFactor
 def test_a_full_window_forgets_the_older_half(make_repo: RepoFactory) -> None:
     noise = [f"run seq {n} {n + 900}" for n in range(8)]
     script = Script(acts=[*noise, EDIT])
-    with open_run(make_repo(BUGGY), script, infill=False, n_ctx=5_000) as run:
+    with open_run(make_repo(BUGGY), script, sampling=False, n_ctx=5_000) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         notes = [note.text for note in payloads(run, Noted)]
@@ -166,7 +166,7 @@ def test_a_window_too_small_for_the_step_is_an_end_and_no_error(make_repo: RepoF
 def test_files_that_do_not_fit_the_window_are_left_out_of_the_prompt(make_repo: RepoFactory) -> None:
     long = "".join(f"def f{n}(a, b):\n    return a + b + {n}\n\n\n" for n in range(190))
     files = {**BUGGY, "long.py": long, "test_calc.py": "import long\n" + str(BUGGY["test_calc.py"])}
-    with open_run(make_repo(files), Script(acts=["read calc.py", EDIT]), infill=False, n_ctx=4_000) as run:
+    with open_run(make_repo(files), Script(acts=["read calc.py", EDIT]), sampling=False, n_ctx=4_000) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         assert "File calc.py" in payloads(run, Prompted)[0].messages[1].content
@@ -175,7 +175,7 @@ def test_files_that_do_not_fit_the_window_are_left_out_of_the_prompt(make_repo: 
 
 def test_steps_whose_goal_is_reached_already_are_passed_over(make_repo: RepoFactory) -> None:
     plan = Plan(steps=(*PLAN.steps, PlanStep(goal="again", check=CHECK.name)))
-    with open_run(make_repo(BUGGY), Script(acts=["read calc.py", EDIT]), infill=False) as run:
+    with open_run(make_repo(BUGGY), Script(acts=["read calc.py", EDIT]), sampling=False) as run:
         gather(run)
         assert evaluate(run, plan) is None
 
@@ -204,7 +204,7 @@ def test_what_a_tool_showed_and_what_the_check_said_both_reach_the_model(make_re
     long = CALC + "".join(f"\n\ndef f{n}(a):\n    return {n} + a\n" for n in range(39))
     loud = "run seq 1 900; echo x >> calc.txt"
     script = Script(acts=["read calc.py", loud, EDIT])
-    with open_run(make_repo({**BUGGY, "calc.py": long}), script, infill=False, n_ctx=16_000) as run:
+    with open_run(make_repo({**BUGGY, "calc.py": long}), script, sampling=False, n_ctx=16_000) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         shown, said, _ = [ended.observation.output for ended in payloads(run, ActionEnded)]
@@ -214,7 +214,7 @@ def test_what_a_tool_showed_and_what_the_check_said_both_reach_the_model(make_re
 
 def test_prompts_of_one_attempt_only_grow(make_repo: RepoFactory) -> None:
     script = Script(acts=["read calc.py", "run ls", "read test_calc.py", EDIT])
-    with open_run(make_repo(BUGGY), script, infill=False) as run:
+    with open_run(make_repo(BUGGY), script, sampling=False) as run:
         gather(run)
         evaluate(run, PLAN)
         chats = ["".join(m.content for m in asked.messages) for asked in payloads(run, Prompted)]
