@@ -22,6 +22,8 @@ from memory.records import (
     Status,
     Stop,
 )
+from sandbox.errors import CopyOutRefused
+from sandbox.local import LocalSandbox
 from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, WRITE, Script, open_run, payloads
 from tests.conftest import RepoFactory
 
@@ -222,3 +224,23 @@ def test_prompts_of_one_attempt_only_grow(make_repo: RepoFactory) -> None:
     assert all(later.startswith(chats[0]) for later in chats)
     assert context.prompt("act").splitlines()[0] in chats[0]
     assert WRITE not in chats[0]
+
+
+class Overflowing(LocalSandbox):
+    """Refuses to copy out while a heap is there."""
+
+    def changes(self) -> dict[str, bytes | None]:
+        if (self.root / "heap").exists():
+            raise CopyOutRefused("more than 20000 files to copy out")
+        return super().changes()
+
+
+def test_a_command_that_makes_too_much_is_told_and_not_the_end(make_repo: RepoFactory) -> None:
+    script = Script(acts=["run touch heap", "run rm heap", "read calc.py", EDIT])
+    with open_run(make_repo(BUGGY), script, sampling=False) as run:
+        gather(run)
+        with Overflowing(run.files.archive()) as run.sandbox:
+            assert evaluate(run, PLAN) is None
+        told = payloads(run, ActionEnded)[0].observation.output
+        assert "nothing was taken over: more than 20000 files" in told
+        assert list(run.files.changed()) == ["calc.py"]

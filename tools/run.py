@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import Field, JsonValue
 
 from memory.records import Record, Status
+from sandbox.errors import CopyOutRefused
 from tools.arguments import checked, dumped
 from tools.protocol import ToolResult, Workspace
 
@@ -44,14 +45,19 @@ class Run:
         workspace.push()
         ended = workspace.sandbox.run(record.command, timeout_s=workspace.command_s)
         status = Status(ended.status)
-        changed = [] if status == Status.SANDBOX_LOST else workspace.pull()
+        notes = []
+        try:
+            changed = [] if status == Status.SANDBOX_LOST else workspace.pull()
+        except CopyOutRefused as error:
+            changed = []
+            notes.append(f"[nothing was taken over: {error.message}; {error.hint or 'delete what was made'}]")
         for path in changed:
             workspace.seen.discard(path)
             workspace.spans.pop(path, None)
         output = ended.output.decode("utf-8", "backslashreplace").rstrip()
         shown = _cut(output, CHARS)
         how = f"exit code {ended.exit_code}" if ended.exit_code is not None else f"ended: {status.value}"
-        notes = [f"[{how}]"]
+        notes.insert(0, f"[{how}]")
         if changed:
             notes.append(f"[changed: {', '.join(changed[:20])}]")
         notes += [f"[{note}]" for note in workspace.sandbox.notes[:5]]
