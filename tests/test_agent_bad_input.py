@@ -117,7 +117,7 @@ def test_untouched_bytes_stay_identical(
     if way == "search":
         script = Script(lines={f"calc.py line {line}": "return a + b"})
     repo = make_repo({**BUGGY, "calc.py": before, "other.bin": b"\0\xff\r\n\r"})
-    with open_local(repo, script, YES, settings={"infill": way == "search"}) as session:
+    with open_local(repo, script, YES, settings={"sampling": way == "search"}) as session:
         assert session.run("mend it", CHECKS).stop is Stop.ACCEPTED
         assert (repo / "calc.py").read_bytes() == made(MENDED)
         assert (repo / "other.bin").read_bytes() == b"\0\xff\r\n\r"
@@ -202,7 +202,7 @@ def test_terminal_escapes_in_tool_output(make_repo: RepoFactory, capsys: pytest.
     )
     with (
         Display(make_console(sys.stderr, "never"), verbosity=1) as display,
-        open_local(repo, script, YES, listeners=[display.on_event], settings={"infill": False}) as session,
+        open_local(repo, script, YES, listeners=[display.on_event], settings={"sampling": False}) as session,
     ):
         session.on_text, session.on_output = display.on_text, display.on_output
         outcome = session.run(f"mend it {ESCAPES}", CHECKS)

@@ -41,7 +41,7 @@ def test_a_repository_can_neither_redirect_the_model_nor_widen_the_sandbox(tmp_p
         memory_mb = 999999
         [run]
         checks = ["pytest -q tests"]
-        infill = false
+        sampling = false
     """
     write(tmp_path / "repo" / ".adi" / "config.toml", hostile)
     loaded = load(tmp_path / "repo", environ=environ)
@@ -50,7 +50,7 @@ def test_a_repository_can_neither_redirect_the_model_nor_widen_the_sandbox(tmp_p
     assert loaded.settings.model == clean.model
     assert loaded.settings.sandbox == clean.sandbox
     assert loaded.settings.run.checks == ("pytest -q tests",)
-    assert loaded.settings.run.infill is False
+    assert loaded.settings.run.sampling is False
     refused = " ".join(loaded.warnings)
     for key in ("model.url", "model.api_key_env", "model.engine", "sandbox.image", "sandbox.memory_mb", "ui"):
         assert f"{key} is refused" in refused
