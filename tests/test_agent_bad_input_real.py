@@ -241,20 +241,28 @@ SLOW = (
 
 @container
 @pytest.mark.parametrize(
-    ("moment", "answer", "files", "sign"),
+    ("moment", "answer", "files", "sign", "last"),
     [
-        ("planning", planning(Do.HANG), {}, "Planning"),
-        ("streaming", planning(Do.DRIP), {}, r"[1-9]\d* tokens"),
-        ("running", mends(), {"test_calc.py": SLOW}, "pytest"),
-        ("deciding", mends(), {}, "Apply this change"),
+        ("planning", planning(Do.HANG), {}, "Planning", "prompted"),
+        ("approving", mends(), {}, "Go on with this plan", "plan-made"),
+        ("streaming", planning(Do.DRIP), {}, r"[1-9]\d* tokens", "prompted"),
+        ("running", mends(), {"test_calc.py": SLOW}, "pytest", "run-started"),
+        ("deciding", mends(), {}, "Apply this change", "verdict"),
     ],
 )
 def test_ctrl_c(
-    make_repo: RepoFactory, adi_home: Path, moment: str, answer: Answer, files: Mapping[str, str], sign: str
+    make_repo: RepoFactory,
+    adi_home: Path,
+    moment: str,
+    answer: Answer,
+    files: Mapping[str, str],
+    sign: str,
+    last: str,
 ) -> None:
-    """While planning, streaming, running and at the accept prompt."""
+    """While planning, streaming and running, at the plan and at the accept prompt."""
     repo = make_repo({**FILES, **files})
-    with serve(answer) as url, typing(repo, "run", "mend it", "--no-plan-review", "--url", url) as child:
+    flags = [] if moment == "approving" else ["--no-plan-review"]
+    with serve(answer) as url, typing(repo, "run", "mend it", *flags, "--url", url) as child:
         child.expect(sign)
         if moment in {"planning", "running"}:
             time.sleep(1.0)  # into the silence
@@ -264,14 +272,8 @@ def test_ctrl_c(
     run = newest(adi_home)
     assert run.stop is Stop.INTERRUPTED
     assert kinds(adi_home, run.id)[-2:] == ["user-acted", "run-ended"]
-    reached = {
-        "planning": "prompted",
-        "streaming": "prompted",
-        "running": "run-started",
-        "deciding": "verdict",
-    }
     story = [kind for kind in kinds(adi_home, run.id)[:-2] if kind != "noted"]
-    assert story[-1] == reached[moment]
+    assert story[-1] == last
     assert containers(run.id) == []
     assert (repo / "calc.py").read_text() == CALC
     patch = adi_home / "patches" / f"{run.id}.patch"

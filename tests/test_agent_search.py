@@ -11,7 +11,9 @@ from agent.loop import gather
 from agent.proposers import function_in
 from agent.run import BudgetSpent, Run
 from agent.search import search
-from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Searched
+from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Prompted, Searched
+from model.errors import Unsupported
+from model.protocol import Model
 from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, Script, open_run, payloads
 from tests.conftest import RepoFactory
 
@@ -212,3 +214,30 @@ def test_bytes_that_the_model_cannot_see_are_never_written_again(make_repo: Repo
     with open_run(make_repo({**BUGGY, "calc.py": name}), Script(functions={"add": answer})) as run:
         assert not searched(run)
         assert run.files.changed() == {}
+
+
+class Uncounting:
+    """A model behind a server that cannot count tokens."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.model, name)
+
+    def count(self, _: object) -> int:
+        raise Unsupported("counting tokens")
+
+    count_text = count
+
+
+def test_a_server_that_cannot_count_is_asked_for_functions_too(make_repo: RepoFactory) -> None:
+    """And what does not fit, counted in bytes, is not sent."""
+    files = {**BUGGY, "long.py": "def long(a):\n    return a\n\n\n" * 300}
+    script = Script(functions={"add": f"```\n{MENDED}```"})
+    with open_run(make_repo(files), script, prompt="mend calc.py, not long.py") as run:
+        run.model = Uncounting(run.model)  # type: ignore[assignment]
+        assert searched(run)
+        assert run.files.read("calc.py").decode() == MENDED
+        shown = [prompt.messages[1].content for prompt in payloads(run, Prompted) if prompt.messages]
+        assert all("File calc.py" in text and "File long.py" not in text for text in shown)
