@@ -11,6 +11,7 @@ from agent.loop import gather
 from agent.proposers import function_in
 from agent.run import BudgetSpent, Run
 from agent.search import search
+from feedback.checks import run_check
 from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Prompted, Searched
 from model.errors import Unsupported
 from model.protocol import Model
@@ -214,6 +215,18 @@ def test_bytes_that_the_model_cannot_see_are_never_written_again(make_repo: Repo
     with open_run(make_repo({**BUGGY, "calc.py": name}), Script(functions={"add": answer})) as run:
         assert not searched(run)
         assert run.files.changed() == {}
+
+
+def test_candidates_of_one_size_are_told_apart_and_start_fast(make_repo: RepoFactory) -> None:
+    """No stale bytecode, and yet what the test runner needs is not compiled anew each time."""
+    lines = ["return a * b", "return a / b", "return b - a", "return a + b"]
+    with open_run(make_repo(TWO), Script(lines={"calc.py line 2": lines}), checks=[PYTEST]) as run:
+        searched(run, PYTEST)
+        told = [ran.result for ran in payloads(run, CheckRan) if ran.purpose == "candidate"]
+        assert [result.tests_failed for result in told][:4] == [2, 2, 2, 1]
+        probe = "python3 -B -c 'import pytest, sys; print(sys.pycache_prefix)'"
+        seen = Check(name="probe", command=probe.replace("python3", PYTHON))
+        assert run_check(seen, run.sandbox, 20).output.strip() == "None"
 
 
 class Uncounting:
