@@ -1,5 +1,6 @@
 """A whole session: events in order, `kill -9` at any moment, two runs at once, review, undo, exit codes."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -62,6 +63,13 @@ with open_local(repo, script, Thinking(Decision("accept")), listeners=[listen]) 
 """
 
 
+def start(repo: Path, moment: str) -> "subprocess.Popen[str]":
+    """A run in a process of its own that hangs at this moment."""
+    environ = {**os.environ, "TMPDIR": str(repo.parent)}  # what a killed sandbox leaves goes with the test
+    command = [sys.executable, "-c", KILLED, str(repo), moment]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environ)
+
+
 def checks(command: str = CHECK.command) -> tuple[str, ...]:
     return (command,)
 
@@ -111,9 +119,7 @@ def test_kill_9_loses_at_most_the_unfinished_step(
     repo = make_repo({**BUGGY, "mine.txt": "committed\n"})
     (repo / "mine.txt").write_text("my own, uncommitted\n")
     before = tree(repo)
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(repo), moment], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    child = start(repo, moment)
     assert child.stdout is not None
     told = []
     with child.stdout:
@@ -178,9 +184,7 @@ def test_a_lost_sandbox_is_never_taken_for_a_result(
 
 def test_two_runs_at_once_name_the_holder(make_repo: RepoFactory, database: Store) -> None:
     repo = make_repo(BUGGY)
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(repo), "planning"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    child = start(repo, "planning")
     assert child.stdout is not None
     with child.stdout:
         for line in child.stdout:
