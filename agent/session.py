@@ -18,6 +18,7 @@ from agent.settings import Directories, Settings, directories
 from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
 from memory.records import (
+    Applied,
     CheckRan,
     Evaluation,
     Noted,
@@ -35,6 +36,9 @@ from sandbox.exchange import recover
 from sandbox.images import recipe
 from sandbox.protocol import Sandbox, SandboxLimits
 from sandbox.workcopy import Snapshot, WorkCopy, snapshot
+
+RECENT = 20
+"""Runs of a repository that are looked at for what a crash left open."""
 
 MakeSandbox = Callable[[WorkCopy, str], Sandbox]
 """A sandbox with a copy of these files, labelled with the run's id."""
@@ -178,6 +182,26 @@ class Session:
         with contextlib.suppress(Exception):  # the store itself may be what failed; the error goes on up
             recorder.emit(ended.model_copy(update={"exit_code": code}))
 
+    def recover(self) -> list[str]:
+        """Write down changes that were applied by a process that died before it could say so; their runs.
+
+        The event before the exchange is the acceptance, so only a run that ends with one can be meant.
+        """
+        found = []
+        for summary in self.store.runs(str(self.repo), limit=RECENT):
+            if summary.ended or summary.alive or summary.applied or not summary.diff_sha256:
+                continue
+            last = self.store.events(summary.id)[-1].payload
+            if not (isinstance(last, UserActed) and last.action in ("accept", "auto-accept")):
+                continue
+            changes = self._files(self.store.trajectory(summary.id), summary).changed()
+            if all(_stands(self.repo / path, after) for path, (_, after) in changes.items()):
+                recorder = Recorder(self.store, summary.id)
+                recorder.emit(Applied(paths=tuple(changes), diff_sha256=summary.diff_sha256))
+                recorder.emit(Ending(Stop.ACCEPTED, "the process died after applying the change").event(0.0))
+                found.append(summary.id)
+        return found
+
     def review(self, run_id: str | None) -> Outcome:
         """Decide on a result that waits: this one, or the newest of the repository."""
         summary = self._chosen(
@@ -251,6 +275,13 @@ class Session:
         )
 
 
+def _stands(path: Path, wanted: bytes | None) -> bool:
+    """True when the file is as wanted; None means no file."""
+    if wanted is None:
+        return not path.exists()
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == wanted
+
+
 @contextlib.contextmanager
 def open_session(
     settings: Settings,
@@ -266,7 +297,7 @@ def open_session(
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(Store.open(places.database))
         recover(places.journal)
-        yield Session(
+        session = Session(
             settings=settings,
             repo=repo,
             person=person,
@@ -278,6 +309,8 @@ def open_session(
             on_text=on_text,
             on_output=on_output,
         )
+        session.recover()
+        yield session
 
 
 class _Connected:

@@ -324,3 +324,34 @@ def test_nothing_of_a_run_is_left_on_the_disk_but_its_record(make_repo: RepoFact
     assert git(repo, "status", "--porcelain") == " M calc.py"
     assert not [path for path in adi_home.rglob("*") if path.name.endswith((".tmp", ".new", ".old"))]
     assert list(directories().journal.iterdir()) == []
+
+
+REPEATED = """
+import sys
+from memory.store import Store
+with Store.open(sys.argv[1]) as store:
+    events = [event.payload for event in store.events(sys.argv[2])]
+    run = store.start_run(events[0].task)
+    accepted = next(i for i, payload in enumerate(events) if payload.kind == "user-acted")
+    for payload in events[1 : accepted + 1]:
+        store.append(run, payload)
+print(run)
+"""
+
+
+def test_a_change_applied_by_a_process_that_died_is_written_down(
+    make_repo: RepoFactory, adi_home: Path
+) -> None:
+    repo = make_repo(BUGGY)
+    with open_local(repo, MENDS, YES) as session:
+        first = session.run("mend it", checks())
+        session.undo(None)
+    command = [sys.executable, "-c", REPEATED, str(adi_home / "adi.db"), first.run_id]
+    died = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    with open_local(repo, MENDS, YES) as session:
+        assert session.recover() == []  # accepted, but the files are as before: nothing was applied
+        (repo / "calc.py").write_text(MENDED)
+        assert session.recover() == [died]
+        assert session.recover() == []
+        assert session.undo(None).run_id == died
+    assert (repo / "calc.py").read_text() == BUGGY["calc.py"]
