@@ -45,6 +45,8 @@ def settle(run: Run, person: Person, judge: Callable[[WorkCopy], Evaluation], en
     """Judge the change and let the person decide. `ended` says why the work stopped early, if it did."""
     if not run.files.changed():
         return ended or Ending(Stop.NOTHING_TO_DO, "the checks pass and nothing was changed")
+    if not run.failing:
+        run.note("warning", "no check failed before, so none shows that the task is done: read the diff")
     decision, ending = decide(run.desk, person, judge, run.files, ended)
     run.spent.paused_s += decision.seconds
     return ending
