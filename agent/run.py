@@ -123,7 +123,9 @@ class Run:
         self.spend()
         tokens = self._count(messages)
         self.recorder.emit(Prompted(purpose=purpose, messages=tuple(messages), tokens=tokens))
-        return self._completed(purpose, self.model.chat(messages, sampling, self.on_text))
+        # Short answers with stop strings come whole: while it streams, a server may hold token ids back.
+        on_text = None if sampling.stop else self.on_text
+        return self._completed(purpose, self.model.chat(messages, sampling, on_text))
 
     def fill(self, prefix: str, suffix: str, context: str, sampling: Sampling) -> list[Completion]:
         """Let the model fill the gap. Raises BudgetSpent and ModelError."""
