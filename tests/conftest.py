@@ -89,10 +89,11 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def adi_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty ADI_HOME for each test, and a git that knows nothing of the user."""
+    """An empty ADI_HOME for each test, and no environment of the user or of CI."""
     home = tmp_path_factory.mktemp("adi-home")
     for name in [name for name in os.environ if name.startswith(("ADI_", "GIT_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("CI", raising=False)  # with it ADI asks nothing, and some tests are about questions
     monkeypatch.setenv("ADI_HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
