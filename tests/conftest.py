@@ -5,6 +5,7 @@ Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated
 """
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
@@ -19,6 +20,10 @@ from model.catalogue import load as load_catalogue
 from model.connect import DEFAULT
 from model.errors import ModelMissing
 from model.store import Store as ModelStore
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell: the children of tests would inherit it, and no Ctrl-C reach them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 USER_MODELS = directories().models
 """Where the person who runs the tests keeps the weights, read before ADI_HOME is moved."""
