@@ -21,9 +21,11 @@ from model.connect import DEFAULT
 from model.errors import ModelMissing
 from model.store import Store as ModelStore
 
+# A shell or nohup may have had these ignored: the children of tests would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background by a shell: the children of tests would inherit it, and no Ctrl-C reach them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 USER_MODELS = directories().models
 """Where the person who runs the tests keeps the weights, read before ADI_HOME is moved."""

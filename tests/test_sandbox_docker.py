@@ -72,7 +72,8 @@ def sandbox(box: DockerSandbox) -> Iterator[DockerSandbox]:
 
 
 def container_of(client: docker.APIClient, run_id: str) -> str:
-    found = client.containers(filters={"label": f"{RUN}={run_id}"})
+    # Of this process: a test run that was killed may have left one of the same name.
+    found = client.containers(filters={"label": [f"{RUN}={run_id}", f"{PID}={os.getpid()}"]})
     assert len(found) == 1
     return str(found[0]["Id"])
 
