@@ -132,9 +132,10 @@ def outcome(result: CheckResult) -> str:
 
 
 def failure_lines(result: CheckResult) -> Iterator[Text]:
-    """The first failing tests, one line each."""
+    """The first failing tests, one line each: the first line of what they say."""
     for failure in result.failures[:FAILURES_SHOWN]:
-        what = ": ".join(filter(None, (inert_line(failure.error), inert_line(failure.message))))
+        message = failure.message.strip().partition("\n")[0]
+        what = ": ".join(filter(None, (inert_line(failure.error), inert_line(message))))
         yield Text(f"    {inert_line(failure.test)}").append(f"  {what}", style="dim")
     if len(result.failures) > FAILURES_SHOWN:
         yield Text(f"    … and {len(result.failures) - FAILURES_SHOWN} more", style="dim")
