@@ -132,7 +132,7 @@ class Store:
 
     def runs(self, repo: str | None = None, limit: int = 50) -> list[RunSummary]:
         """The newest runs first, of one repository or of all; 0 means no limit."""
-        query = select(RunRow).order_by(col(RunRow.id).desc())
+        query = select(RunRow).order_by(col(RunRow.started).desc(), col(RunRow.id).desc())
         if repo is not None:
             query = query.where(RunRow.repo == repo)
         if limit:
@@ -177,7 +177,7 @@ class Store:
         query = (
             select(RunRow)
             .where(RunRow.repo == repo, col(RunRow.stop).in_(waiting), RunRow.applied_at == "")
-            .order_by(col(RunRow.id).desc())
+            .order_by(col(RunRow.started).desc(), col(RunRow.id).desc())
         )
         with self._reading() as session:
             return [views.summary(row) for row in session.exec(query)]
