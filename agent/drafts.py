@@ -13,7 +13,7 @@ from agent import context
 from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of
 from agent.merge import merged
-from agent.proposers import Proposer
+from agent.proposers import Proposer, block
 from agent.run import Run
 from agent.search import Search, adopt
 from memory.records import Check, CheckResult, PlanStep
@@ -55,12 +55,6 @@ class RewriteFile:
         if hole.suspect.path.endswith(".py") and old:
             texts = [merged(old, text) if text else "" for text in texts]
         return [text for text in dict.fromkeys(texts) if text and is_whole(hole.suspect.path, old, text)]
-
-
-def block(answer: str) -> str:
-    """The first code block of an answer; empty when there is none."""
-    _, fence, rest = answer.partition("```")
-    return rest.partition("\n")[2].partition("\n```")[0] if fence else ""
 
 
 def is_whole(path: str, old: str, new: str) -> bool:

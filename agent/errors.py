@@ -17,7 +17,6 @@ from agent.inert import inert, inert_line
 ACCEPTED: Final = 0
 UNEXPECTED: Final = 1
 USAGE: Final = 2
-NOT_ACCEPTED: Final = 3
 NEEDS_PERSON: Final = 4
 BUDGET: Final = 5
 ENVIRONMENT: Final = 6

@@ -133,10 +133,15 @@ ROUNDS: tuple[Proposer, ...] = (
 """What mends most for its cost first: a call costs mostly its uncached prompt, then its written tokens."""
 
 
+def block(answer: str) -> str:
+    """The first code block of an answer; empty when there is none."""
+    _, fence, rest = answer.partition("```")
+    return rest.partition("\n")[2].partition("\n```")[0] if fence else ""
+
+
 def function_in(answer: str, name: str) -> str:
     """The named function in the first code block of an answer, unindented; empty when there is none."""
-    _, fence, rest = answer.partition("```")
-    code = textwrap.dedent(rest.partition("\n")[2].partition("\n```")[0] if fence else answer)
+    code = textwrap.dedent(block(answer) if "```" in answer else answer)
     tree = parsed(code)
     lines = lines_of(code)
     for node in ast.walk(tree) if tree else ():

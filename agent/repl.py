@@ -31,8 +31,6 @@ HELP: Final = {
     "/model": "models: /model list, /model pull",
     "/quit": "leave; so does Ctrl-D",
 }
-COMMAND_LINE: Final = ("log", "show", "replay", "doctor", "model")
-"""Slash commands that are the command line's own."""
 NAMES: Final = (*HELP, "/show", "/replay")
 LEAVING: Final = frozenset({"quit", "exit"})
 """Whoever types this wants to leave, and has no task of that name."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
+from agent.output import add
 from agent.person import Unattended
 from agent.session import Outcome, Session
 from memory.records import (
@@ -84,8 +85,7 @@ class Tally:
             self.later_prompt += usage.prompt_tokens
             self.later_cached += usage.cached_tokens
         self.calls += 1
-        total = {name: getattr(self.usage, name) + getattr(usage, name) for name in Usage.model_fields}
-        self.usage = Usage(**total)
+        self.usage = add(self.usage, usage)
 
 
 @dataclass(frozen=True, slots=True)

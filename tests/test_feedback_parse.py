@@ -56,7 +56,7 @@ COLLECTION = """\
 ______________________ ERROR collecting tests/test_bad.py ______________________
 /usr/lib/python3.11/ast.py:50: in parse
     return compile(source, filename, mode, flags,
-E     File "/work/tests/test_bad.py", line 2
+E     File "/repo/tests/test_bad.py", line 2
 E       def x(
 E            ^
 E   SyntaxError: '(' was never closed
@@ -76,7 +76,7 @@ Traceback (most recent call last):
   File "/usr/lib/python3.11/unittest/loader.py", line 419, in _find_test_path
     module = self._get_module_from_name(name)
              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  File "/work/tests/test_v.py", line 1, in <module>
+  File "/repo/tests/test_v.py", line 1, in <module>
     import nothere
 ModuleNotFoundError: No module named 'nothere'
 
@@ -85,7 +85,7 @@ ModuleNotFoundError: No module named 'nothere'
 FAIL: test_b (test_u.TestA)
 ----------------------------------------------------------------------
 Traceback (most recent call last):
-  File "/work/tests/test_u.py", line 8, in test_b
+  File "/repo/tests/test_u.py", line 8, in test_b
     self.assertEqual({"a": [1]}, {"a": [2]})
 AssertionError: {'a': [1]} != {'a': [2]}
 - {'a': [1]}
@@ -107,7 +107,7 @@ TAP version 13
 not ok 1 - adds
   ---
   duration_ms: 3.367776
-  location: '/work/add.test.js:4:1'
+  location: '/repo/add.test.js:4:1'
   failureType: 'testCodeFailure'
   error: |-
     Expected values to be strictly equal:
@@ -120,7 +120,7 @@ not ok 1 - adds
   actual: -1
   operator: 'strictEqual'
   stack: |-
-    TestContext.<anonymous> (/work/add.test.js:4:29)
+    TestContext.<anonymous> (/repo/add.test.js:4:29)
     Test.runInAsyncScope (node:async_hooks:206:9)
     node:internal/test_runner/harness:255:12
   ...
@@ -194,9 +194,9 @@ goroutine 6 [running]:
 testing.tRunner.func1.2({0x50e0e0, 0xc00001c0d8})
 \t/usr/local/go/src/testing/testing.go:1545 +0x238
 example.com/add.At(...)
-\t/work/add.go:9
+\t/repo/add.go:9
 example.com/add.TestAt(0xc000007a00?)
-\t/work/add_test.go:20 +0x1d
+\t/repo/add_test.go:20 +0x1d
 FAIL\texample.com/add\t0.004s
 """
 
@@ -242,7 +242,7 @@ def places(failure: Failure) -> list[tuple[str, int]]:
 
 
 def test_pytest_failures_have_ids_types_and_own_frames() -> None:
-    report = parse_pytest(PYTEST, "/work")
+    report = parse_pytest(PYTEST, "/repo")
     assert (report.passed, report.failed, report.complete, report.problem) == (1, 3, True, "")
     setup, recursion, other = report.failures
     assert (setup.test, setup.error) == ("tests/test_gcd.py::test_setup", "RuntimeError")
@@ -254,14 +254,14 @@ def test_pytest_failures_have_ids_types_and_own_frames() -> None:
 
 
 def test_pytest_syntax_error_points_into_the_file() -> None:
-    (failure,) = parse_pytest(COLLECTION, "/work").failures
+    (failure,) = parse_pytest(COLLECTION, "/repo").failures
     assert (failure.test, failure.error) == ("tests/test_bad.py", "SyntaxError")
     assert failure.message.startswith("'(' was never closed")
     assert places(failure) == [("tests/test_bad.py", 2)]
 
 
 def test_unittest_failures_of_old_and_new_naming() -> None:
-    report = parse_unittest(UNITTEST, "/work")
+    report = parse_unittest(UNITTEST, "/repo")
     assert (report.passed, report.failed, report.complete) == (1, 2, True)
     missing, unequal = report.failures
     assert (missing.error, places(missing)) == ("ModuleNotFoundError", [("tests/test_v.py", 1)])
@@ -284,7 +284,7 @@ def test_unittest_that_ran_nothing_is_a_problem() -> None:
     ids=["tap", "jest", "mocha"],
 )
 def test_node_runners(text: str, test: str, error: str, place: tuple[str, int], said: str) -> None:
-    report = parse_node(text, "/work")
+    report = parse_node(text, "/repo")
     assert report.passed == 1
     assert report.complete
     (failure,) = report.failures
@@ -294,27 +294,27 @@ def test_node_runners(text: str, test: str, error: str, place: tuple[str, int], 
 
 
 def test_go_and_its_panic() -> None:
-    report = parse_go(GO, "/work")
+    report = parse_go(GO, "/repo")
     assert [failure.test for failure in report.failures] == ["TestAdd", "TestAdd/zero"]
     assert report.failures[0].message == "Add(1, 2) = -1, want 3"
     assert places(report.failures[1]) == [("add_test.go", 12)]
-    (panic,) = parse_go(GO_PANIC, "/work").failures
+    (panic,) = parse_go(GO_PANIC, "/repo").failures
     assert (panic.error, places(panic)) == ("panic", [("add_test.go", 20), ("add.go", 9)])
 
 
 def test_cargo_and_its_compiler() -> None:
-    report = parse_cargo(CARGO, "/work")
+    report = parse_cargo(CARGO, "/repo")
     assert (report.passed, report.failed) == (1, 1)
     assert places(report.failures[0]) == [("src/lib.rs", 7), ("src/lib.rs", 2)]
     assert "index out of bounds" in report.failures[0].message
-    (build,) = parse_cargo(CARGO_BUILD, "/work").failures
+    (build,) = parse_cargo(CARGO_BUILD, "/repo").failures
     assert (build.error, places(build)) == ("E0425", [("src/lib.rs", 1)])
 
 
 def test_a_plain_command_is_read_by_the_parser_that_knows_its_output() -> None:
-    assert read_output(check_of("./check.sh"), PYTEST, "/work").failed == 3
-    assert read_output(check_of("./check.sh"), UNITTEST, "/work").failed == 2
-    (failure,) = read_output(check_of("cc -o x x.c"), "src/x.c:7:3: error: expected ';'\n", "/work").failures
+    assert read_output(check_of("./check.sh"), PYTEST, "/repo").failed == 3
+    assert read_output(check_of("./check.sh"), UNITTEST, "/repo").failed == 2
+    (failure,) = read_output(check_of("cc -o x x.c"), "src/x.c:7:3: error: expected ';'\n", "/repo").failures
     assert (places(failure), failure.message) == ([("src/x.c", 7)], "error: expected ';'")
 
 
@@ -364,7 +364,7 @@ PARSERS = [parse_pytest, parse_unittest, parse_node, parse_go, parse_cargo, pars
 @pytest.mark.parametrize("parser", PARSERS)
 @given(text=st.lists(st.sampled_from([*(PYTEST + UNITTEST + TAP + JEST + MOCHA + GO + CARGO).split("\n")])))
 def test_any_mixture_of_lines_is_read(parser: type[Report], text: list[str]) -> None:
-    report = parser("\n".join(text), "/work")
+    report = parser("\n".join(text), "/repo")
     assert all(len(failure.message) <= MESSAGE for failure in report.failures)
 
 
@@ -383,5 +383,5 @@ def test_any_mixture_of_lines_is_read(parser: type[Report], text: list[str]) -> 
 )
 def test_hostile_lines_are_read_in_time(parser: type[Report], line: str) -> None:
     began = time.process_time()
-    parser(f"{line}\n" * 3, "/work")
+    parser(f"{line}\n" * 3, "/repo")
     assert time.process_time() - began < 2.0
