@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup ready test check format demo bench clean
+.PHONY: help setup ready test test-containment check format demo bench clean
 
 help:
 	@echo 'make setup   virtual environment in $(VENV) with ADI and its tools, versions as in constraints.txt'
 	@echo 'make demo    from nothing to an accepted, tested change in a small repository'
 	@echo 'make test    all tests; Docker, the sandbox image and the model are made ready first'
+	@echo 'make test-containment   every attack of docs/security.md on the sandbox, with a count per group'
 	@echo 'make check   format, lint, types and house rules, in under a minute'
 	@echo 'make format  format the code'
 	@echo 'make bench   DATA=<dir of QuixBugs tasks>: measure the agent'
@@ -37,6 +38,11 @@ test: setup
 	@$(MAKE) --no-print-directory ready || echo 'test: what is missing is skipped, and the reason told'
 	@echo 'test: all tests, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
+
+test-containment: setup
+	@$(MAKE) --no-print-directory ready || echo 'test-containment: what is missing is skipped, and the reason told'
+	@echo 'test-containment: every case of docs/security.md, the slow ones too'
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m containment --durations 15
 
 check: setup
 	@echo 'check: format and lint'

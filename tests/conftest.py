@@ -7,7 +7,8 @@ Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Generator, Mapping
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from functools import cache
 from importlib.util import find_spec
@@ -20,6 +21,9 @@ from model.catalogue import load as load_catalogue
 from model.connect import DEFAULT
 from model.errors import ModelMissing
 from model.store import Store as ModelStore
+from sandbox.client import connect
+from tests import containment_report
+from tests.containment_kit import Contained, alive
 
 # A shell or nohup may have had these ignored: the children of tests would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -76,6 +80,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("weights"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """With `-m containment`: how many cases of each group were tried, and how they ended."""
+    if "containment" not in str(config.option.markexpr):
+        return
+    outcomes = [
+        (report.nodeid, outcome)
+        for outcome in ("passed", "failed", "error", "skipped")
+        for report in terminalreporter.stats.get(outcome, [])
+    ]
+    terminalreporter.section("containment cases")
+    for line in containment_report.counts(outcomes):
+        terminalreporter.write_line(line)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for layer, missing in LAYERS.items():
         if item.get_closest_marker(layer) and (reason := missing()):
@@ -109,6 +127,31 @@ def adi_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.org")
         monkeypatch.setenv(f"GIT_{role}_DATE", "2026-01-02T03:04:05Z")
     return home
+
+
+@pytest.fixture(autouse=True)
+def contained(
+    request: pytest.FixtureRequest, adi_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Contained | None]:
+    """The case that a test marked `containment` is; nothing of it may be left when the test is over."""
+    if request.node.get_closest_marker("containment") is None:
+        yield None
+        return
+    # short, because Unix sockets in it have at most 107 bytes of name
+    with tempfile.TemporaryDirectory(prefix="case-", dir=tmp_path.anchor + "tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        client = connect() if request.node.get_closest_marker("container") else None
+        case = Contained(Path(folder), adi_home, client)
+        case.begin()
+        yield case
+        assert alive(tmp_path)
+        left = case.leftovers()
+        works = case.next_task_runs()
+        if case.client is not None:
+            case.client.close()
+        assert not left, f"the case left {left}"
+        assert works, "after the case no sandbox runs"
 
 
 @pytest.fixture
