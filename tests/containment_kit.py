@@ -1,7 +1,7 @@
-"""What every containment case shares: names of its own, a small sandbox, and the look at what is left after it.
+"""What every containment case shares: names of its own, a small sandbox, and a look at what it left.
 
-The cases and their ids are in docs/security.md. `Contained.leftovers` is the common post-check: nothing of the
-case's own may be left (containers, networks, volumes, processes, children, mounts, temporary files, open
+The cases and their ids are in docs/security.md. `Contained.leftovers` is the common post-check: nothing of
+the case's own may be left (containers, networks, volumes, processes, children, mounts, temporary files, open
 descriptors, threads), every run in the store has an end, and a next sandbox works.
 """
 

@@ -1,7 +1,7 @@
 """Counts the containment cases of a test run by group, for `make test-containment`.
 
-A case is an id such as A01; several tests may belong to it. It failed when one of them did, it is skipped when
-all of them are.
+A case is an id such as A01; several tests may belong to it. It failed when one of them did, it is
+skipped when all of them are.
 """
 
 import re
