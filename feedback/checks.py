@@ -133,6 +133,7 @@ def _result(check: Check, ended: ExecResult, timeout_s: float) -> CheckResult:
         tests_failed=report.failed,
         failures=() if clean and not refusal else report.failures,
         output=cut(text, OUTPUT),
+        detail=ended.detail,
         duration_s=ended.duration_s,
     )
 

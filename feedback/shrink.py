@@ -35,7 +35,7 @@ def headline(result: CheckResult) -> str:
     elif result.status in (Status.OK, Status.NONZERO):
         how = "failed"
     else:
-        how = f"ended with {result.status.value}"
+        how = result.detail or f"ended with {result.status.value}"
     counts = f", {result.tests_failed} failed, {result.tests_passed} passed" if result.tests_failed else ""
     return f"{result.check}: {how}{counts}"
 

@@ -103,4 +103,6 @@ class CheckResult(Record):
     failures: tuple[Failure, ...] = ()
     output: str = ""
     """Merged stdout and stderr, head and tail kept when cut."""
+    detail: str = ""
+    """What stopped the command and what helps; empty when it ended by itself."""
     duration_s: float = 0.0

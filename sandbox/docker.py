@@ -15,7 +15,7 @@ from sandbox.errors import SandboxError, SandboxLost
 from sandbox.output import HeadTail
 from sandbox.owner import reap
 from sandbox.paths import check_path
-from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits
+from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits, explain
 from sandbox.stream import STDOUT
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class DockerSandbox:
         """
         encoded = command.encode("utf-8", "surrogateescape")
         if "\0" in command or len(encoded) > MAX_COMMAND_BYTES:
-            return ExecResult("refused", None, b"the command holds a NUL or is too long", False, 0.0)
+            return ExecResult("refused", None, b"", False, 0.0, explain("refused", self._limits, timeout_s))
         run = _Run(self._limits, on_output)
         try:
             container = self._ready()
@@ -155,7 +155,7 @@ class DockerSandbox:
             raise
         if run.failure is not None:
             raise run.failure
-        return run.result(status, ended)
+        return run.result(status, ended, explain(status, self._limits, timeout_s))
 
     def _status(self, ended: Ended, run: "_Run") -> ExecStatus:
         """One status from the exit code and what the container's counters tell."""
@@ -308,13 +308,14 @@ class _Run:
             if all(value.isdigit() for value in values):
                 yield key, [int(value) for value in values]
 
-    def result(self, status: ExecStatus, ended: Ended) -> ExecResult:
+    def result(self, status: ExecStatus, ended: Ended, detail: str) -> ExecResult:
         return ExecResult(
             status,
             ended.exit_code,
             self.output.bytes(),
             self.output.truncated,
             time.monotonic() - self._began,
+            detail,
         )
 
 

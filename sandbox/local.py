@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sandbox.output import HeadTail
 from sandbox.paths import check_path
-from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits
+from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits, explain
 
 _SKIPPED = {"__pycache__", ".pytest_cache", ".git", "node_modules"}
 
@@ -81,7 +81,8 @@ class LocalSandbox:
         code = process.returncode if status == "ok" else None
         if code:
             status, code = "nonzero", code if code > 0 else 128 - code
-        return ExecResult(status, code, output.bytes(), output.truncated, time.monotonic() - began)
+        detail = explain(status, self._limits, timeout_s)
+        return ExecResult(status, code, output.bytes(), output.truncated, time.monotonic() - began, detail)
 
     def _read(
         self,

@@ -23,6 +23,8 @@ class ExecResult:
     """stdout and stderr as they came, head and tail kept when cut."""
     truncated: bool
     duration_s: float
+    detail: str = ""
+    """What stopped the command and what helps, one line for a model; empty when it ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,22 @@ class SandboxLimits:
     """Output after which the command is killed with status `output-cap`."""
     ttl_s: float = 7200.0
     """The container ends itself after this time, whatever happens to its owner."""
+
+
+def explain(status: ExecStatus, limits: SandboxLimits, timeout_s: float) -> str:
+    """What stopped a command and what helps, in one line; empty for `ok` and `nonzero`."""
+    memory, work = limits.memory_bytes >> 20, limits.work_bytes >> 20
+    output = limits.output_stop_bytes >> 20
+    told: dict[ExecStatus, str] = {
+        "timeout": f"killed after {timeout_s:.0f} s: it did not end, or waits for something",
+        "oom": f"killed: out of memory, the sandbox has {memory} MiB in all; hold less at once",
+        "output-cap": f"killed: it wrote more than {output} MiB of output; print less",
+        "disk-full": f"no space left: the work area holds {work} MiB and {limits.work_inodes} files, /tmp less. "
+        "The sandbox starts afresh without what this command wrote; write less",
+        "sandbox-lost": "the sandbox was lost and the result is unknown; the next command gets a fresh one",
+        "refused": "not run: the command holds a NUL or is too long",
+    }
+    return told.get(status, "")
 
 
 class Sandbox(Protocol):

@@ -57,7 +57,7 @@ class Run:
         output = ended.output.decode("utf-8", "backslashreplace").rstrip()
         shown = _cut(output, CHARS)
         how = f"exit code {ended.exit_code}" if ended.exit_code is not None else f"ended: {status.value}"
-        notes.insert(0, f"[{how}]")
+        notes.insert(0, f"[{ended.detail or how}]")
         if changed:
             notes.append(f"[changed: {', '.join(changed[:20])}]")
         notes += [f"[{note}]" for note in workspace.sandbox.notes[:5]]
