@@ -91,6 +91,8 @@ class Container:
         common = f"rw,exec,nosuid,nodev,nr_inodes={limits.work_inodes}"
         config: dict[str, object] = self._client.create_host_config(
             network_mode="none",
+            dns=["127.0.0.1"],  # else the engine copies the host's resolv.conf: its servers and domain
+            dns_search=["."],
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             read_only=True,
