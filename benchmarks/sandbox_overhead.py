@@ -17,7 +17,7 @@ from sandbox.fresh import make_repository
 from sandbox.images import ensure_image
 from sandbox.workcopy import WorkCopy, snapshot
 
-GOALS = {"container start": 1.0, "command": 0.15}
+GOALS = {"container start": 0.6, "command": 0.1}
 FILES = {f"pkg{number % 10}/mod{number}.py": b"x = 1\n" * 50 for number in range(200)}
 
 
