@@ -1,11 +1,12 @@
 """Finds out which files commands changed, from two listings of the work area, without reading any file."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sandbox.archive import ArchiveCaps
-from sandbox.errors import CopyOutRefused, UnsafePath
-from sandbox.paths import check_path
+from sandbox.archive import ArchiveCaps, add_note, shown
+from sandbox.errors import CopyOutRefused
+from sandbox.paths import MAX_PATH_BYTES, fault
 
 CACHES = frozenset(
     {
@@ -14,6 +15,11 @@ CACHES = frozenset(
     }
 )  # fmt: skip
 _JUNK_ENDS = (".pyc", ".pyo", "/.coverage", ".swp")
+_ENTRY = re.compile(
+    rb"([a-zA-Z]) (\d{1,19}) (-?\d{1,19}(?:\.\d{1,20})? -?\d{1,19}(?:\.\d{1,20})? \d{1,20}) (?:\./)?(.*)",
+    re.DOTALL,
+)
+"""Kind, size, stamps and path, as `script` prints them."""
 _KINDS = {"l": "a symbolic link", "p": "a FIFO", "s": "a socket", "b": "a device", "c": "a device"}
 
 
@@ -43,22 +49,26 @@ def pruned_names(known: Iterable[str]) -> frozenset[str]:
 
 
 def parse(output: bytes, cap: int) -> tuple[Listing, list[str]]:
-    """Entries by path, and a note for each that cannot be named. Raises CopyOutRefused past the cap."""
-    lines = output.split(b"\0")
-    if len(lines) > cap:
+    """Entries by path, and notes on those that cannot be named.
+
+    The listing came out of the container: whatever printed it. Raises CopyOutRefused when it is malformed or
+    past the cap on entries. Paths past the caps of `compare` stay in it, so that only new ones are refused.
+    """
+    if output.count(b"\0") > cap:
         raise CopyOutRefused(f"more than {cap} files in the work area", "remove what the command generated")
     found: Listing = {}
-    notes = []
-    for line in filter(None, lines):
-        kind, size, mtime, ctime, inode, name = line.split(b" ", 5)
-        try:
-            path = check_path(name.removeprefix(b"./").decode("utf-8"))
-        except (UnicodeDecodeError, UnsafePath):
-            notes.append(
-                f"{name[:120].decode('utf-8', 'backslashreplace')!r} was not copied out: unsafe name"
-            )
-            continue
-        found[path] = Stamp(kind.decode(), int(size), b" ".join((mtime, ctime, inode)))
+    notes: list[str] = []
+    for line in filter(None, output.split(b"\0")):
+        entry = _ENTRY.fullmatch(line)
+        if entry is None:
+            raise CopyOutRefused("the listing of the work area is malformed", "run the command again")
+        kind, size, times, name = entry.groups()
+        path = name.decode("utf-8", "surrogateescape")
+        reason = fault(path) if len(name) <= MAX_PATH_BYTES else ""
+        if reason:
+            add_note(notes, f"{shown(path)} was not copied out: unsafe name: {reason}")
+        else:
+            found[path] = Stamp(kind.decode(), int(size), times)
     return found, notes
 
 
@@ -80,11 +90,11 @@ def compare(
         if stamp == old.get(path) or stamp.kind == "d" or path.endswith(_JUNK_ENDS):
             continue
         if stamp.kind == "f":
+            caps.check(path)
             found.fetch.append(path)
         elif path not in old or old[path].kind != stamp.kind:
-            found.notes.append(
-                f"{path!r} was not copied out: it is {_KINDS.get(stamp.kind, 'no regular file')}"
-            )
+            kind = _KINDS.get(stamp.kind, "no regular file")
+            add_note(found.notes, f"{shown(path)} was not copied out: it is {kind}")
     junk = ignored([path for path in found.fetch if path not in old])
     found.fetch = [path for path in found.fetch if path not in junk]
     _check_caps(found.fetch, new, caps)
@@ -112,6 +122,6 @@ def _check_caps(paths: list[str], listing: Listing, caps: ArchiveCaps) -> None:
     total = sum(listing[path].size for path in paths)
     if listing[largest].size > caps.file_bytes or total > caps.total_bytes:
         raise CopyOutRefused(
-            f"commands left {total} bytes, too many to copy out, {listing[largest].size} in {largest!r}",
+            f"commands left {total} bytes, too many to copy out, {listing[largest].size} in {shown(largest)}",
             "remove what the command generated",
         )

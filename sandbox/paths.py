@@ -15,6 +15,7 @@ from sandbox.errors import UnsafePath
 MAX_PATH_BYTES = 4096
 MAX_NAME_BYTES = 255
 MAX_DEPTH = 100
+"""Caps on any path of a repository; those of copying out (sandbox/archive.py) are these unless set lower."""
 
 _SHORT_GIT_NAME = re.compile(r"git~[0-9]+")
 _PROTECTED_FILES = frozenset(
@@ -37,6 +38,8 @@ _PROTECTED_PAIRS = frozenset({(".github", "workflows"), (".github", "actions"), 
 
 def _plain(name: str) -> str:
     """The name as a case-blind, stream-aware or Unicode-folding filesystem would look it up."""
+    if name.isascii():
+        return name.split(":", 1)[0].lower().rstrip(" .")
     folded = unicodedata.normalize("NFKC", name).split(":", 1)[0]
     visible = "".join(char for char in folded if unicodedata.category(char) not in ("Cf", "Mn"))
     return visible.casefold().rstrip(" .")
@@ -53,18 +56,18 @@ def check_path(path: str, *, new: bool = False) -> str:
 
     `new` also refuses control characters, which an existing name may have. Raises UnsafePath.
     """
-    reason = _fault(path, new)
+    reason = fault(path, new=new) or past_caps(path)
     if reason:
         raise UnsafePath(f"refused path {path[:200]!r}: {reason}")
     return path
 
 
-def _fault(path: str, new: bool) -> str:
-    """Why the path is refused, or an empty string."""
+def fault(path: str, *, new: bool = False) -> str:
+    """Why the path is unsafe whatever its length, or an empty string."""
     if not path or "\0" in path:
         return "it is empty or holds a NUL"
     try:
-        encoded = path.encode("utf-8")
+        path.encode("utf-8")
     except UnicodeEncodeError:
         return "it is not valid UTF-8"
     parts = path.split("/")
@@ -74,13 +77,26 @@ def _fault(path: str, new: bool) -> str:
         return "it has empty, `.` or `..` parts"
     if any(is_git_name(part) for part in parts):
         return "it names git's own directory"
-    if len(encoded) > MAX_PATH_BYTES or len(parts) > MAX_DEPTH:
-        return "it is too long or too deep"
-    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        return "one of its names is too long"
     if new and any(unicodedata.category(char) == "Cc" for char in path):
         return "it holds control characters"
     return ""
+
+
+def past_caps(
+    path: str,
+    depth: int = MAX_DEPTH,
+    name_bytes: int = MAX_NAME_BYTES,
+    path_bytes: int = MAX_PATH_BYTES,
+) -> str:
+    """Which cap the path is past, with both figures, or an empty string."""
+    parts = path.split("/")
+    if len(parts) > depth:
+        return f"it is too deep, {len(parts)} names of at most {depth}"
+    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in parts)
+    if longest > name_bytes:
+        return f"one of its names is too long, {longest} bytes of at most {name_bytes}"
+    size = len(path.encode("utf-8", "surrogatepass"))
+    return f"it is too long, {size} bytes of at most {path_bytes}" if size > path_bytes else ""
 
 
 def protected(paths: Iterable[str]) -> tuple[str, ...]:

@@ -71,14 +71,39 @@ def test_damage_never_escapes_as_another_error(noise: bytes, place: int, patch: 
         assert all(is_safe(name) for name in found.files)
 
 
-@pytest.mark.parametrize(
-    "name", ["../x", "/etc/x", "a/../../x", ".git/config", "a/.GIT/hooks/x", "x" * 300, "d/" * 150 + "x"]
-)
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", ".git/config", "a/.GIT/hooks/x"])
 def test_members_that_lead_elsewhere_are_skipped_and_named(name: str) -> None:
     info = member("ok")
     found = read_archive([pack((member(name), b"evil"), (info, b"good"))])
     assert found.files == {"ok": b"good"}
     assert len(found.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("d/" * 150 + "x", "too deep, 151 names of at most 100"),
+        ("x" * 300, "too long, 300 bytes of at most 255"),
+        ("/".join(["n" * 250] * 20), "too long, 5019 bytes of at most 4096"),
+    ],
+)
+def test_depth_and_length_of_names_are_caps_and_never_a_part_is_taken(name: str, told: str) -> None:
+    with pytest.raises(CopyOutRefused, match=told):
+        read_archive([pack((member("ok"), b"good"), (member(name), b"evil"))])
+    before, _ = parse(line("f", 1, "ok"), 9)
+    after, notes = parse(line("f", 2, "ok") + line("f", 1, name), 9)
+    assert notes == []
+    with pytest.raises(CopyOutRefused, match=told):
+        compare(before, after, lambda _: set(), ArchiveCaps())
+    had, _ = parse(line("f", 1, "ok") + line("f", 1, name), 9)  # what the repository had itself
+    assert compare(had, after, lambda _: set(), ArchiveCaps()).fetch == ["ok"]
+
+
+def test_caps_on_names_can_be_set_lower() -> None:
+    for caps in (ArchiveCaps(depth=2), ArchiveCaps(name_bytes=2), ArchiveCaps(path_bytes=6)):
+        assert read_archive([pack((member("a/é"), b""))], caps).files == {"a/é": b""}
+        with pytest.raises(CopyOutRefused, match="of at most"):
+            read_archive([pack((member("a/éé/c"), b""))], caps)
 
 
 def test_only_the_first_of_two_and_only_regular_files() -> None:

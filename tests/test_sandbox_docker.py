@@ -284,8 +284,10 @@ def test_copy_out_has_caps(image: str, client: docker.APIClient) -> None:
         with pytest.raises(CopyOutRefused, match="14000"):
             made.changes()
         made.run("rm b; d=deep; for i in $(seq 120); do d=$d/d; done; mkdir -p $d; touch $d/x", timeout_s=20)
+        with pytest.raises(CopyOutRefused, match="too deep, 122 names of at most 100"):
+            made.changes()
+        made.run("rm -r deep", timeout_s=20)
         assert made.changes() == {"a": bytes(7000)}
-        assert any("unsafe name" in note for note in made.notes)
 
 
 def test_a_missing_image_is_named(client: docker.APIClient) -> None:
