@@ -67,10 +67,13 @@ EXIT_CODES: Final[dict[str, int]] = {
     "model.errors.RequestRefused": UNEXPECTED,
     "model.errors.UnknownModel": USAGE,
     "sandbox.errors.Conflict": NEEDS_PERSON,
+    "sandbox.errors.DependenciesRefused": USAGE,
     "sandbox.errors.DiskFull": ENVIRONMENT,
     "sandbox.errors.DockerMissing": ENVIRONMENT,
     "sandbox.errors.ImageMissing": ENVIRONMENT,
     "sandbox.errors.NotARepository": USAGE,
+    "sandbox.errors.PrepareFailed": ENVIRONMENT,
+    "sandbox.errors.RegistryRefused": USAGE,
     "sandbox.errors.RepositoryState": USAGE,
     "sandbox.errors.SandboxLost": ENVIRONMENT,
 }

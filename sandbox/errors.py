@@ -52,6 +52,18 @@ class ExchangeFailed(SandboxError):
     """The files could not be exchanged; the tree is as it was."""
 
 
+class RegistryRefused(SandboxError):
+    """The allow-list of registries is empty, malformed or holds a secret: nothing may be reached."""
+
+
+class DependenciesRefused(SandboxError):
+    """The dependency files ask for what the step does not do, or cannot be read."""
+
+
+class PrepareFailed(SandboxError):
+    """The repository's dependencies could not be installed; nothing was kept."""
+
+
 class Conflict(SandboxError):
     """Files are no longer what the change was made for; nothing was overwritten."""
 
