@@ -20,6 +20,23 @@ Progress = Callable[[str], None]
 
 _NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 _IMPORT_S = 600.0
+BACKPORTS = "/etc/apt/sources.list.d/backports.list"
+"""Where an image names the distribution's newer packages."""
+_SLIM = """\
+path-exclude=/usr/share/doc/*
+path-include=/usr/share/doc/*/copyright
+path-exclude=/usr/share/groff/*
+path-exclude=/usr/share/info/*
+path-exclude=/usr/share/lintian/*
+path-exclude=/usr/share/locale/*
+path-exclude=/usr/share/man/*
+"""
+"""What dpkg leaves out: nobody reads manuals in the sandbox, and its language is C.UTF-8."""
+# debootstrap unpacks the first packages without dpkg. Some install scripts want the folder of manuals.
+_UNDOCUMENTED = (
+    "find /usr/share/doc -type f ! -name copyright -delete; "
+    "rm -rf /usr/share/info/* /usr/share/locale/* /usr/share/man/*; mkdir -p /usr/share/man/man1"
+)
 _LOCK_S = 300
 """Longest wait for another apt to finish, in seconds."""
 _LEFT_OUT = (
@@ -60,22 +77,18 @@ def install(packages: Sequence[str], progress: Progress) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """What a minimal system holds beyond the essential packages."""
-
-    packages: Sequence[str]
-    """With dependencies so plain that debootstrap resolves them: one pass, no package lists fetched twice."""
-    extra: Sequence[str]
-    """The rest, which needs apt's own resolver."""
-    setup: str
-    """Shell commands to run in it at the end."""
-
-
 def make(
-    client: "APIClient", tag: str, system: System, labels: Mapping[str, str], progress: Progress
+    client: "APIClient",
+    tag: str,
+    packages: Sequence[str],
+    setup: str,
+    labels: Mapping[str, str],
+    progress: Progress,
 ) -> None:
-    """An image of a minimal system with the packages. Raises ImageMissing with the command that helps."""
+    """An image of a minimal system with packages whose dependencies are plain enough for debootstrap.
+
+    `setup` are shell commands to run in it at the end. Raises ImageMissing with the command that helps.
+    """
     if not can_install():
         raise ImageMissing(
             "no sandbox image, no reachable container registry, and this is not root on Debian or Ubuntu",
@@ -83,14 +96,15 @@ def make(
         )
     if shutil.which("debootstrap") is None:
         install(["debootstrap"], progress)
-    suite, mirror = _release()
+    sources = _sources()
     with tempfile.TemporaryDirectory(prefix="adi-image-", ignore_cleanup_errors=True) as folder:
         root = Path(folder) / "root"
-        _debootstrap(root, suite, mirror, system.packages, progress)
-        if system.extra:
-            progress(f"installing {' '.join(system.extra)}")
-            _apt_inside(root, system.extra)
-        _inside(root, system.setup)
+        slim = root / "etc/dpkg/dpkg.cfg.d/adi-slim"
+        slim.parent.mkdir(parents=True)
+        slim.write_text(_SLIM)
+        _debootstrap(root, sources[0], packages, progress)
+        _write_sources(root, sources)
+        _inside(root, f"{_UNDOCUMENTED}; {setup}")
         for name in ("resolv.conf", "hostname"):  # the host's own, which debootstrap copied
             (root / "etc" / name).unlink(missing_ok=True)
         progress("importing into Docker")
@@ -113,26 +127,6 @@ def _inside(root: Path, script: str, *arguments: str) -> None:
         raise ImageMissing(f"a step inside the new image failed: {words}", "try again: adi doctor --fix")
 
 
-def _apt_inside(root: Path, packages: Sequence[str]) -> None:
-    """Install packages with the new system's own apt, which fetches as the host's apt does."""
-    shown = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, check=False).stdout
-    fetching = root / "etc/apt/apt.conf.d/zz-host"
-    fetching.write_bytes(shown)
-    no_services = root / "usr/sbin/policy-rc.d"
-    no_services.write_text("#!/bin/sh\nexit 101\n")
-    no_services.chmod(0o755)
-    try:
-        _inside(
-            root,
-            "mount -t proc proc /proc; apt-get -q update; "
-            'apt-get -q -y install --no-install-recommends -- "$@"; apt-get clean',
-            *packages,
-        )
-    finally:
-        fetching.unlink()
-        no_services.unlink()
-
-
 def _os_release(key: str) -> str:
     for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition("=")
@@ -141,25 +135,50 @@ def _os_release(key: str) -> str:
     return ""
 
 
-def _release() -> tuple[str, str]:
-    """Suite and mirror that this host installs from, as apt tells them. Raises ImageMissing."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place that apt fetches packages from."""
+
+    site: str
+    release: str
+
+
+def _sources() -> list[Source]:
+    """Where this host gets the distribution's own packages, the release itself first. Raises ImageMissing.
+
+    Updates and security fixes of the same distributor are kept, other vendors' lines are not.
+    """
     codename = _os_release("VERSION_CODENAME")
+    wanted = "$(CREATED_BY)|$(COMPONENT)|$(ORIGIN)|$(RELEASE)|$(SITE)"
     shown = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(CREATED_BY) $(RELEASE) $(COMPONENT) $(SITE)"],
-        capture_output=True,
-        check=False,
+        ["apt-get", "indextargets", "--format", wanted], capture_output=True, check=False
     ).stdout.decode("utf-8", "replace")
-    for line in shown.splitlines():
-        kind, release, component, *site = line.split(" ", 3)
-        if (kind, release, component) == ("Packages", codename, "main") and site:
-            return codename, site[0]
-    raise ImageMissing(
-        f"apt names no mirror for {codename or 'this release'}",
-        "check /etc/apt/sources.list, then: apt-get update",
-    )
+    lines = [line.split("|", 4) for line in shown.splitlines() if line.startswith("Packages|main|")]
+    main = next((line for line in lines if line[3] == codename), None)
+    if main is None:
+        raise ImageMissing(
+            f"apt names no mirror for {codename or 'this release'}",
+            "check /etc/apt/sources.list, then: apt-get update",
+        )
+    others = [line for line in lines if line[2] == main[2] and line is not main]
+    return list(dict.fromkeys(Source(line[4], line[3]) for line in (main, *others)))
 
 
-def _debootstrap(root: Path, suite: str, mirror: str, packages: Sequence[str], progress: Progress) -> None:
+def _components() -> Sequence[str]:
+    return ("main", "universe") if _os_release("ID") == "ubuntu" else ("main",)
+
+
+def _write_sources(root: Path, sources: Sequence[Source]) -> None:
+    """The same places for the new system's apt, and Debian's backports, which may be absent."""
+    components = " ".join(_components())
+    text = "".join(f"deb {source.site} {source.release} {components}\n" for source in sources)
+    (root / "etc/apt/sources.list").write_text(text)
+    if _os_release("ID") == "debian":
+        line = f"deb {sources[0].site} {sources[0].release}-backports {components}\n"
+        (root / BACKPORTS.lstrip("/")).write_text(line)
+
+
+def _debootstrap(root: Path, source: Source, packages: Sequence[str], progress: Progress) -> None:
     """A minimal system at `root`. Raises ImageMissing with debootstrap's last words.
 
     It runs in namespaces of its own: what it mounts and starts ends with it, however it ends.
@@ -167,10 +186,10 @@ def _debootstrap(root: Path, suite: str, mirror: str, packages: Sequence[str], p
     command = [
         *_NAMESPACES,
         *("debootstrap", "--variant=minbase", f"--include={','.join(packages)}"),
-        f"--components={'main,universe' if _os_release('ID') == 'ubuntu' else 'main'}",
-        *(suite, str(root), mirror),
+        f"--components={','.join(_components())}",
+        *(source.release, str(root), source.site),
     ]
-    environment = {**os.environ, **_proxies()}
+    environment = {**os.environ, **proxies()}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
     ) as process:
@@ -190,8 +209,8 @@ def _debootstrap(root: Path, suite: str, mirror: str, packages: Sequence[str], p
         raise ImageMissing(f"debootstrap failed: {last[:300]}", "check the network, then: adi doctor --fix")
 
 
-def _proxies() -> dict[str, str]:
-    """The proxies apt uses, as variables for wget."""
+def proxies() -> dict[str, str]:
+    """The proxies that this host's apt uses, as environment variables."""
     found = {}
     for scheme in ("http", "https"):
         asked = ["apt-config", "shell", "proxy", f"Acquire::{scheme}::Proxy"]

@@ -1,14 +1,19 @@
-"""Makes the sandbox images: from a Dockerfile where a registry answers, else from the host's packages."""
+"""Makes the sandbox images: one with Python for all, and on top of it one for each set of other languages.
+
+The first comes from the base image where a registry answers, else from the host's packages (debian.py). The
+others are built on the first, so each costs only its own packages, in time and on disk.
+"""
 
 import hashlib
 import io
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sandbox import debian
 from sandbox.client import connect
-from sandbox.errors import ImageMissing, SandboxError
+from sandbox.errors import ImageMissing
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -17,20 +22,50 @@ BASE = "debian:bookworm-slim"
 PULL_S = 20.0
 """Longest wait for the registry to begin an answer."""
 _LABEL = "adi.recipe"
-_COMMON = (
-    "ca-certificates", "make", "patch", "procps",
-    "python3", "python-is-python3", "python3-pytest", "python3-pytest-timeout", "python3-coverage",
-)  # fmt: skip
-_EXTRA: dict[str, tuple[str, ...]] = {
-    "python": (),
-    "node": ("nodejs", "npm"),
-    "go": ("golang-go",),
-    "rust": ("cargo", "rustc"),
-}
-PROFILES = tuple(_EXTRA)
 _BUILD_S = 1800.0
 
 Progress = Callable[[str], None]
+
+# git is left out: the work copy is no git repository inside, so nothing there could use it.
+_COMMON = (
+    "ca-certificates", "make", "patch", "procps", "socat",
+    "python3", "python-is-python3", "python3-venv", "python3-pip",
+    "python3-pytest", "python3-pytest-timeout", "python3-coverage",
+)  # fmt: skip
+
+# The commands' user has a name, because programs look it up; it owns nothing in the image.
+_USER = (
+    "echo 'adi:x:1000:1000::/tmp:/bin/bash' >> /etc/passwd; echo 'adi:x:1000:' >> /etc/group; mkdir -p /work"
+)
+_BACKPORTS = f"echo 'deb http://deb.debian.org/debian bookworm-backports main' > {debian.BACKPORTS}"
+_NEWER = (
+    "printf 'Package: %s\\nPin: release n=*-backports\\nPin-Priority: 500\\n' 'golang-* catch2' "
+    "> /etc/apt/preferences.d/adi"
+)
+"""What ages fast is taken from the backports, where these are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What a language adds to the common image."""
+
+    packages: tuple[str, ...]
+    """`a|b` means the first of them that the distribution has."""
+    setup: tuple[str, ...] = ()
+    """Shell commands after that."""
+
+
+LANGUAGES: dict[str, Language] = {
+    "python": Language(()),
+    "cpp": Language(("g++", "cmake", "libgtest-dev", "googletest", "catch2")),
+    "go": Language(("golang-go",)),
+    "java": Language(("default-jdk-headless", "junit4", "junit5", "libpicocli-java")),
+    "node": Language(("nodejs", "npm", "node-typescript", "mocha", "jest")),
+    "php": Language(("php-cli", "phpunit")),
+    "rust": Language(("cargo-web|cargo", "rustc-web|rustc")),
+}
+PROFILES = tuple(LANGUAGES)
+"""Profiles of one language; sorted names joined by `-` are a profile too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +73,46 @@ class Recipe:
     """What an image holds; its tag changes when this does."""
 
     profile: str
+    parent: str
+    """The image that it is built on."""
     packages: tuple[str, ...]
+    setup: tuple[str, ...]
 
     @property
     def tag(self) -> str:
-        text = "\n".join((BASE, _SETUP, *self.packages))
-        return f"adi-sandbox:{self.profile}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return f"adi-sandbox:{self.profile}-{hashlib.sha256(self.dockerfile.encode()).hexdigest()[:12]}"
 
     @property
     def dockerfile(self) -> str:
-        return (
-            f"FROM {BASE}\n"
-            "RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "
-            f"{' '.join(self.packages)} && {_SETUP} && rm -rf /var/lib/apt/lists/* /var/cache/apt/*\n"
-        )
-
-
-# The commands' user has a name, because programs look it up; it owns nothing in the image.
-_SETUP = (
-    "echo 'adi:x:1000:1000::/tmp:/bin/bash' >> /etc/passwd && echo 'adi:x:1000:' >> /etc/group "
-    "&& mkdir -p /work"
-)
+        sources = _BACKPORTS if self.parent == BASE else _NEWER
+        tidy = "rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*"
+        steps = (sources, _install(self.packages), *self.setup, tidy)
+        return f"FROM {self.parent}\nRUN set -e; {'; '.join(steps)}\n"
 
 
 def recipe(profile: str) -> Recipe:
     """The recipe of a profile. Raises ImageMissing for an unknown one."""
-    if profile not in _EXTRA:
-        raise ImageMissing(f"no sandbox profile {profile!r}", f"choose one of: {', '.join(PROFILES)}")
-    return Recipe(profile, tuple(sorted({*_COMMON, *_EXTRA[profile]})))
+    names = sorted(set(profile.split("-")))
+    if unknown := [name for name in names if name not in LANGUAGES]:
+        raise ImageMissing(f"no sandbox profile {unknown[0]!r}", f"choose one of: {', '.join(PROFILES)}")
+    common = Recipe("python", BASE, _COMMON, (_USER,))
+    added = [name for name in names if name != common.profile]
+    if not added:
+        return common
+    packages = tuple(sorted({package for name in added for package in LANGUAGES[name].packages}))
+    setup = tuple(step for name in added for step in LANGUAGES[name].setup)
+    return Recipe("-".join(added), common.tag, packages, setup)
+
+
+def _install(packages: Sequence[str]) -> str:
+    """Shell words that install packages; a mirror without backports is used without them."""
+    return (
+        f"apt-get -q update || {{ rm -f {debian.BACKPORTS}; apt-get -q update; }}; "
+        f"chosen=; for any in {' '.join(map(shlex.quote, packages))}; do "
+        "for one in $(echo \"$any\" | tr '|' ' '); do "
+        'if apt-cache show -- "$one" >/dev/null 2>&1; then break; fi; done; chosen="$chosen $one"; done; '
+        "DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends -- $chosen"
+    )
 
 
 def is_present(tag: str, client: "APIClient") -> bool:
@@ -76,7 +123,7 @@ def is_present(tag: str, client: "APIClient") -> bool:
 def ensure_image(
     profile: str = "python", progress: Progress = lambda _line: None, client: "APIClient | None" = None
 ) -> str:
-    """Tag of the profile's image, made when it is not there: about a minute. Nothing is pulled when it is.
+    """Tag of the profile's image, made when it is not there: a minute or two. Nothing is pulled when it is.
 
     Raises DockerMissing, ImageMissing (with the command that helps).
     """
@@ -85,18 +132,25 @@ def ensure_image(
     try:
         if not is_present(wanted.tag, engine):
             progress(f"making the sandbox image {wanted.tag}, once")
-            if _base_is_there(engine, progress):
-                _build(engine, wanted, progress)
-            else:
-                progress("no container registry is reachable: using the distribution's packages")
-                extra = [name for name in wanted.packages if name not in _COMMON]
-                system = debian.System(_COMMON, extra, _SETUP)
-                debian.make(engine, wanted.tag, system, {_LABEL: wanted.tag}, progress)
+            _make(engine, wanted, progress)
             progress(f"made {wanted.tag}")
     finally:
         if client is None:
             engine.close()
     return wanted.tag
+
+
+def _make(client: "APIClient", wanted: Recipe, progress: Progress) -> None:
+    if wanted.parent != BASE:
+        ensure_image("python", progress, client)
+        _build(client, wanted, progress)
+    elif _base_is_there(client, progress):
+        _build(client, wanted, progress)
+    else:
+        progress("no container registry is reachable: using the distribution's packages")
+        debian.make(
+            client, wanted.tag, wanted.packages, "; ".join(wanted.setup), {_LABEL: wanted.tag}, progress
+        )
 
 
 def _base_is_there(client: "APIClient", progress: Progress) -> bool:
@@ -120,7 +174,11 @@ def _base_is_there(client: "APIClient", progress: Progress) -> bool:
 
 
 def _build(client: "APIClient", wanted: Recipe, progress: Progress) -> None:
-    """Build from the Dockerfile; no file of the host is sent."""
+    """Build from the Dockerfile; no file of the host is sent.
+
+    It has the host's network, as it must reach the mirror as the host does: through a proxy on loopback,
+    and on machines whose engine has no bridge. What runs in it are the distribution's install scripts.
+    """
     import docker
     import requests
 
@@ -134,7 +192,9 @@ def _build(client: "APIClient", wanted: Recipe, progress: Progress) -> None:
             decode=True,
             timeout=_BUILD_S,
             labels={_LABEL: wanted.tag},
+            network_mode="host",
             use_config_proxy=True,
+            buildargs=debian.proxies(),
         ):
             last = str(event.get("error") or event.get("stream") or "").strip() or last
             if "error" in event:
@@ -147,4 +207,4 @@ def _build(client: "APIClient", wanted: Recipe, progress: Progress) -> None:
         raise ImageMissing(f"building {wanted.tag} failed: {last[:300]}", "try again: adi doctor --fix")
 
 
-__all__ = ["PROFILES", "Recipe", "SandboxError", "ensure_image", "is_present", "recipe"]
+__all__ = ["LANGUAGES", "PROFILES", "Recipe", "ensure_image", "is_present", "recipe"]
