@@ -36,6 +36,7 @@ ENVIRONMENT = {
 }
 """All variables a command gets; nothing of the host."""
 
+SHM_BYTES = 64 * 1024**2
 _POLL_S = 0.5
 _SWEEP_S = 5.0
 _REMOVE_S = 10.0
@@ -101,8 +102,8 @@ class Container:
             tmpfs={
                 WORK: f"{common},size={limits.work_bytes},{own}",
                 "/tmp": f"{common},size={small},mode=1777",
+                "/dev/shm": f"{common.replace('exec', 'noexec')},size={SHM_BYTES},mode=1777",
             },
-            shm_size=64 * 1024**2,
             mem_limit=limits.memory_bytes,
             memswap_limit=limits.memory_bytes,
             pids_limit=limits.pids,
@@ -206,6 +207,12 @@ class Container:
         if not found:
             raise SandboxLost("the container has ended", "start the command again")
         return len(found) - _MAIN_PROCESSES
+
+    def memory_is_full(self) -> bool:
+        """True when the container uses up its memory, as the engine sees it from outside."""
+        with _lost_as("the container does not answer"):
+            memory = self._client.stats(self.id, stream=False, one_shot=True)["memory_stats"]
+        return bool(memory["usage"] > 0.95 * memory["limit"])
 
     def sweep(self) -> bool:
         """Kill everything that commands started; True when nothing is left."""

@@ -4,14 +4,15 @@ import hashlib
 import io
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from sandbox import listing
+from sandbox import counters, listing
 from sandbox.archive import ArchiveCaps, read_archive
 from sandbox.client import connect
-from sandbox.container import Container, Ended
-from sandbox.errors import SandboxError, SandboxLost
+from sandbox.container import WORK, Container, Ended
+from sandbox.counters import Counters
+from sandbox.errors import CopyOutRefused, DiskFull, SandboxError, SandboxLost
 from sandbox.output import HeadTail
 from sandbox.owner import reap
 from sandbox.paths import check_path
@@ -28,21 +29,21 @@ MAX_COMMAND_BYTES = 100_000
 _MAX_LISTING_BYTES = 64 * 1024**2
 
 # Runs the command with stdout and stderr on one pipe, so their order is kept; then kills what it left behind,
-# so that nobody holds the pipe; then tells on stderr, which the command never had, what the limits did to it.
-_WRAPPER = """
+# so that nobody holds the pipe.
+_WRAPPER = f"""{counters.BEFORE}
+if [ ! -x {WORK} ] || [ ! -r {WORK} ] || [ ! -w {WORK} ]; then
+    chmod 755 {WORK}; echo "[an earlier command locked {WORK}; its rights were restored]"
+fi
+cd {WORK}
 shell=/bin/sh; [ -x /bin/bash ] && shell=/bin/bash
 if [ "$2" = input ]; then $shell -c "$1" 2>&1; else $shell -c "$1" 2>&1 </dev/null; fi
 status=$?
 kill -9 -1
-counters=/sys/fs/cgroup/memory.events
-[ -r $counters ] || counters=/sys/fs/cgroup/memory/memory.oom_control
-[ -r $counters ] && while read -r key value; do
-    [ "$key" = oom_kill ] && echo "oom_kill $value" >&2
-done <$counters
-[ $status -eq 0 ] || stat -f -c 'free %a %d' /work /tmp >&2
 exit $status
 """
 _EXTRACT = 'rm -rf -- "$@" && exec tar -xpmf - --unlink-first --recursive-unlink'
+_UNLOCK = f"""chmod 755 {WORK}; cd {WORK}
+exec find . \\( -type d ! -perm -700 -o -type f ! -perm -400 \\) -execdir chmod u+rwX '{{}}' \\;"""
 _FETCH = "exec tar -cf - --format=pax --no-recursion --null --verbatim-files-from -T -"
 
 
@@ -143,9 +144,7 @@ class DockerSandbox:
                 stdin=stdin or None,
                 stop=run.must_stop,
             )
-            if not container.sweep():
-                self._drop_changes("it could not be emptied of processes")
-            status = self._status(ended, run)
+            status = self._status(container, ended, run)
         except SandboxError as error:
             self._discard()
             self._notes.append(f"the sandbox was lost, the next command gets a fresh one: {error.message}")
@@ -157,21 +156,38 @@ class DockerSandbox:
             raise run.failure
         return run.result(status, ended, explain(status, self._limits, timeout_s))
 
-    def _status(self, ended: Ended, run: "_Run") -> ExecStatus:
-        """One status from the exit code and what the container's counters tell."""
-        oom_kills, self._oom_kills = self._oom_kills, max(self._oom_kills, run.counter("oom_kill"))
+    def _status(self, container: Container, ended: Ended, run: "_Run") -> ExecStatus:
+        """One status from the exit code and the kernel's counters, with nothing of the command alive."""
+        swept = container.sweep()
+        if not swept:
+            self._drop_changes("it could not be emptied of processes")
         if run.over_cap:
             return "output-cap"
-        if ended.timed_out:
-            return "timeout"
         if ended.exit_code == 0:
             return "ok"
-        if self._oom_kills > oom_kills:
+        stopped: ExecStatus = "timeout" if ended.timed_out else "nonzero"
+        return self._blame(container, run) or stopped if swept else stopped
+
+    def _blame(self, container: Container, run: "_Run") -> ExecStatus | None:
+        """Which limit a command that failed or did not end ran into, if any; a torn container is given up."""
+        before = run.before.oom_kills
+        try:
+            found = Counters.read(container.script(counters.AFTER))
+        except SandboxLost:
+            raise
+        except SandboxError:  # what commands left in memory leaves no room for a shell
+            full = container.memory_is_full()
+            self._drop_changes("nothing runs in it any more")
+            return "oom" if full else None
+        known, self._oom_kills = self._oom_kills, found.oom_kills or 0
+        if self._oom_kills > (known if before is None else before):
+            if found.held_bytes > self._limits.memory_bytes // 2:
+                self._drop_changes("files in memory filled it")
             return "oom"
-        if run.disk_is_full():
+        if found.full:
             self._drop_changes("it was full")
             return "disk-full"
-        return "nonzero"
+        return None
 
     def _stop_all(self) -> None:
         """End all commands, by removing the container where need be."""
@@ -209,10 +225,27 @@ class DockerSandbox:
     def _send(self, container: Container, files: Mapping[str, bytes | None]) -> None:
         gone = [path for path, data in files.items() if data is None]
         for start in range(0, len(gone), 500):
-            container.script('rm -rf -- "$@"', *(f"./{path}" for path in gone[start : start + 500]))
+            self._step(container, 'rm -rf -- "$@"', *(f"./{path}" for path in gone[start : start + 500]))
         present = {path: data for path, data in files.items() if data is not None}
         if present:
-            container.script(_EXTRACT, stdin=_pack(present))
+            self._step(container, _EXTRACT, stdin=_pack(present))
+
+    def _step(
+        self,
+        container: Container,
+        text: str,
+        *arguments: str,
+        stdin: bytes | None = None,
+        max_bytes: int = _MAX_LISTING_BYTES,
+    ) -> bytes:
+        """Output of a script of ours; when it fails, once more with what commands locked made accessible."""
+        try:
+            return container.script(text, *arguments, stdin=stdin, max_bytes=max_bytes)
+        except (SandboxLost, CopyOutRefused, DiskFull):
+            raise
+        except SandboxError:
+            container.script(_UNLOCK)
+            return container.script(text, *arguments, stdin=stdin, max_bytes=max_bytes)
 
     def changes(self) -> dict[str, bytes | None]:
         """Regular files that commands changed, added or (None) deleted since the last call.
@@ -229,14 +262,14 @@ class DockerSandbox:
             raise
 
     def _changes(self, container: Container) -> dict[str, bytes | None]:
-        shown = container.script(listing.script(self._pruned), max_bytes=_MAX_LISTING_BYTES)
+        shown = self._step(container, listing.script(self._pruned), max_bytes=_MAX_LISTING_BYTES)
         new, notes = listing.parse(shown, self._limits.work_inodes)
         found = listing.compare(self._listing, new, self._ignored, self._caps)
         files: dict[str, bytes | None] = dict.fromkeys(found.deleted)
         if found.fetch:
             names = b"".join(f"{path}\0".encode() for path in found.fetch)
             room = 2 * self._caps.total_bytes + 4096 * len(found.fetch)
-            packed = container.script(_FETCH, stdin=names, max_bytes=room)
+            packed = self._step(container, _FETCH, stdin=names, max_bytes=room)
             contents = read_archive([packed], self._caps)
             notes += contents.notes
             files.update(contents.files)
@@ -265,19 +298,19 @@ class DockerSandbox:
 
 
 class _Run:
-    """Output of one running command, and what its wrapper told at the end."""
+    """Output of one running command, and what its wrapper told before it."""
 
     def __init__(self, limits: SandboxLimits, on_output: Callable[[bytes], None] | None) -> None:
         self.output = HeadTail(limits.output_bytes)
         self.failure: BaseException | None = None
         self._stop_bytes = limits.output_stop_bytes
         self._on_output = on_output
-        self._trailer = bytearray()
+        self._told = bytearray()
         self._began = time.monotonic()
 
     def take(self, kind: int, data: bytes) -> None:
         if kind != STDOUT:
-            self._trailer += data[: max(0, 4096 - len(self._trailer))]
+            self._told += data[: max(0, 4096 - len(self._told))]
             return
         self.output.feed(data)
         if self._on_output is not None and self.failure is None:
@@ -293,20 +326,10 @@ class _Run:
     def must_stop(self) -> bool:
         return self.over_cap or self.failure is not None
 
-    def counter(self, name: str) -> int:
-        """Last value of a counter in the trailer, 0 when it is missing."""
-        values = [values[0] for key, values in self._told() if key == name and values]
-        return values[-1] if values else 0
-
-    def disk_is_full(self) -> bool:
-        """True when a work area had no free block or no free inode after the command."""
-        return any(0 in values for key, values in self._told() if key == "free")
-
-    def _told(self) -> Iterator[tuple[str, list[int]]]:
-        for line in self._trailer.decode("ascii", "replace").splitlines():
-            key, *values = line.split()[:3] or [""]
-            if all(value.isdigit() for value in values):
-                yield key, [int(value) for value in values]
+    @property
+    def before(self) -> Counters:
+        """What was counted before the command began."""
+        return Counters.read(bytes(self._told))
 
     def result(self, status: ExecStatus, ended: Ended, detail: str) -> ExecResult:
         return ExecResult(

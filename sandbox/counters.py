@@ -1,0 +1,60 @@
+"""What the kernel counted while a command ran: the evidence for `oom` and `disk-full`.
+
+Commands and our own scripts share a user id, so a command can write into the streams of the shell that wraps
+it (`/proc/PID/fd`) and could forge whatever that shell reports afterwards. Therefore the counters are read
+where no command lives: by the wrapper before it starts the command, and by a program of its own once
+everything that the command started is dead.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_KILLS = """
+kills=/sys/fs/cgroup/memory.events
+[ -r $kills ] || kills=/sys/fs/cgroup/memory/memory.oom_control
+[ -r $kills ] && while read -r key value; do [ "$key" = oom_kill ] && echo "oom_kill $value"; done <$kills
+"""
+"""Tells how often the kernel killed for want of memory; cgroup v2, else v1. Starts no process."""
+
+BEFORE = "{" + _KILLS + "} >&2\n"
+"""Shell text for the wrapper's beginning: tells on standard error, which no command has had yet."""
+
+AFTER = f"""{_KILLS}
+memory=/sys/fs/cgroup
+used=$memory/memory.current
+[ -r $used ] || {{ memory=/sys/fs/cgroup/memory; used=$memory/memory.usage_in_bytes; }}
+[ -r $used ] && read -r value <$used && echo "used $value"
+[ -r $memory/memory.stat ] && while read -r key value; do
+    case $key in active_file|inactive_file) echo "file $value";; esac
+done <$memory/memory.stat
+exec stat -f -c 'free %a %d' /work /tmp /dev/shm
+"""
+"""Shell text for the look after the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """One look at the container's counters."""
+
+    oom_kills: int | None
+    """Processes killed for want of memory since the container began; None where that is not counted."""
+    held_bytes: int
+    """Memory that dropping caches does not give back; with no command alive, what files in memory hold."""
+    full: bool
+    """A place that commands write to has no free block, or no free inode."""
+
+    @classmethod
+    def read(cls, told: bytes) -> "Counters":
+        """From what BEFORE or AFTER wrote; the first line of a kind counts."""
+        lines = list(_lines(told))
+        kills = next((values[0] for key, values in lines if key == "oom_kill"), None)
+        used = next((values[0] for key, values in lines if key == "used"), 0)
+        cached = sum(values[0] for key, values in lines if key == "file")
+        return cls(kills, max(0, used - cached), any(0 in values for key, values in lines if key == "free"))
+
+
+def _lines(told: bytes) -> Iterator[tuple[str, list[int]]]:
+    for line in told.decode("ascii", "replace").splitlines():
+        key, *values = line.split()[:3] or [""]
+        if values and all(value.isdigit() for value in values):
+            yield key, [int(value) for value in values]
