@@ -32,9 +32,8 @@ _MAX_LISTING_BYTES = 64 * 1024**2
 # so that nobody holds the pipe.
 _WRAPPER = f"""{counters.BEFORE}
 if [ ! -x {WORK} ] || [ ! -r {WORK} ] || [ ! -w {WORK} ]; then
-    chmod 755 {WORK}; echo "[an earlier command locked {WORK}; its rights were restored]"
+    chmod 755 {WORK}; cd {WORK}; echo "[an earlier command locked {WORK}; its rights were restored]"
 fi
-cd {WORK}
 shell=/bin/sh; [ -x /bin/bash ] && shell=/bin/bash
 if [ "$2" = input ]; then $shell -c "$1" 2>&1; else $shell -c "$1" 2>&1 </dev/null; fi
 status=$?
