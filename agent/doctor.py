@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import platform
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from model.catalogue import Entry
 
 GIB: Final = 1024**3
-GIT_NEEDED: Final = (2, 30)
 DISK_NEEDED: Final = 1 * GIB
 DISK_WANTED: Final = 5 * GIB
 SERVER_OVERHEAD: Final = 1.3
@@ -70,13 +68,13 @@ def check_python(_: Subject) -> Finding:
 
 
 def check_git(_: Subject) -> Finding:
-    found = _output(["git", "--version"])
-    numbers = re.search(r"(\d+)\.(\d+)", found)
-    if not numbers:
-        return Finding("git", "fail", "git is not installed", "sudo apt-get install git")
-    if (int(numbers[1]), int(numbers[2])) < GIT_NEEDED:
-        return Finding("git", "fail", f"{found} is too old, 2.30 is needed", "sudo apt-get install git")
-    return Finding("git", "pass", found)
+    from sandbox.errors import RepositoryState
+    from sandbox.shadow import check_git_version
+
+    try:
+        return Finding("git", "pass", check_git_version())
+    except RepositoryState as error:
+        return Finding("git", "fail", error.message, "sudo apt-get install git")
 
 
 def check_docker(_: Subject) -> Finding:

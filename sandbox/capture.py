@@ -6,18 +6,21 @@ kept between runs, tells which files are unchanged since they were hashed. Neith
 
 import contextlib
 import os
-import shutil
 import stat
-import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from sandbox.errors import RepositoryState
-from sandbox.paths import is_git_name
-from sandbox.repository import Place
-from sandbox.shadow import Shadow, git_program
+from sandbox import filters, gitview
+from sandbox.credentials import HEAD_BYTES, asks_for_text, name_tells, text_tells
+from sandbox.errors import RepositoryState, UnsafePath
+from sandbox.paths import is_git_name, leads_out
+from sandbox.repository import Place, beginning
+from sandbox.shadow import GIT_SECONDS, Shadow
+from sandbox.tree import Tree
+
+_MAX_RULES = 1024**2
+"""Bytes of a file of ignore rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class CopyLimits:
 
     entries: int = 100_000
     total_bytes: int = 512 * 1024**2
+    git_s: float = GIT_SECONDS
+    """Longest time of one git process."""
 
 
 @dataclass(slots=True)
@@ -35,16 +40,39 @@ class _Listing:
     paths: list[bytes] = field(default_factory=list)
     sizes: dict[bytes, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    held_back: list[str] = field(default_factory=list)
+    """Files that look like the user's secrets."""
+    absent: set[bytes] = field(default_factory=set)
+    """Tracked files that a sparse checkout keeps off the disk."""
 
 
-def capture(place: Place, shadow: Shadow, limits: CopyLimits) -> tuple[str, list[str]]:
-    """Tree id and notes. Raises RepositoryState, DiskFull. The caller holds the shadow's lock."""
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What was copied."""
+
+    tree: str
+    """Git tree id in the shadow."""
+    notes: tuple[str, ...]
+    """What was left out or is special, one sentence each."""
+    held_back: tuple[str, ...]
+    """Files that look like the user's secrets and were not copied."""
+    absent: frozenset[bytes]
+    """Tracked paths that a sparse checkout keeps off the disk: not deleted, only not there."""
+
+
+def capture(place: Place, shadow: Shadow, limits: CopyLimits) -> Captured:
+    """Copy the files into the shadow. Raises RepositoryState, DiskFull. The caller holds its lock."""
     _copy_excludes(place, shadow)
-    listing = _list(place, shadow, limits)
+    with Tree(place.root) as tree:
+        listing = _list(place, shadow, limits, tree)
     _check_caps(listing, limits)
-    if any(_has_filters(place.root, path) for path in listing.paths):
-        listing.notes.append("git filters (such as LFS) are not run: files are copied as they are on disk")
-    return _hash(place, shadow, listing), listing.notes
+    listing.notes += filters.notes(place, filters.filters(place, shadow, listing.paths))
+    return Captured(
+        _hash(place, shadow, listing),
+        tuple(listing.notes),
+        tuple(listing.held_back),
+        frozenset(listing.absent),
+    )
 
 
 def _hash(place: Place, shadow: Shadow, listing: _Listing) -> str:
@@ -71,44 +99,75 @@ def _hash(place: Place, shadow: Shadow, listing: _Listing) -> str:
     return shadow.git("write-tree").decode().strip()
 
 
-def _list(place: Place, shadow: Shadow, limits: CopyLimits) -> _Listing:
+def _list(place: Place, shadow: Shadow, limits: CopyLimits, tree: Tree) -> _Listing:
     listing = _Listing()
-    tracked, untracked = _git_lists(place, shadow, limits)
+    names = gitview.look(place, shadow, limits.entries, tree)
     real: dict[bytes, bool] = {b"": True}
     root = os.fsencode(place.root)
-    for path in sorted(tracked | untracked):
-        if path.endswith(b"/") or any(is_git_name(part) for part in os.fsdecode(path).split("/")):
+    for path in sorted(names.tracked | names.untracked):
+        parts = os.fsdecode(path).split("/")
+        if path.endswith(b"/") or any(is_git_name(part) for part in parts):
             listing.notes.append(
                 f"{os.fsdecode(path)!r} was not copied: a nested repository or a name of git's own"
             )
-        elif _is_real(root, path.rpartition(b"/")[0], real):
+        elif {"", ".", ".."} & set(parts):  # git writes no such index, but it reads one
+            listing.notes.append(f"{os.fsdecode(path)!r} was not copied: it leads out of the repository")
+        elif path in names.skipped and not os.path.lexists(root + b"/" + path):
+            listing.absent.add(path)
+        elif not _is_real(root, path.rpartition(b"/")[0], real):
+            continue
+        elif (path in names.untracked or path in names.edited) and _is_secret(tree, os.fsdecode(path)):
+            listing.held_back.append(os.fsdecode(path))
+        else:
             _look(root, path, listing)
+    if listing.held_back:
+        listing.notes.append(_held_back_note(listing.held_back))
+    if listing.absent:
+        count = len(listing.absent)
+        listing.notes.append(f"{count} files outside the sparse checkout are not copied and stay as they are")
     return listing
 
 
-def _has_filters(root: Path, path: bytes) -> bool:
-    """True for a .gitattributes file that asks for filters."""
-    if path.rpartition(b"/")[2] != b".gitattributes":
-        return False
-    full = root / os.fsdecode(path)
-    return not full.is_symlink() and b"filter=" in full.read_bytes()[: 1 << 20]
+def _is_secret(tree: Tree, path: str) -> bool:
+    """True for what looks like a secret; a file that is only looked at is never followed or waited for."""
+    return name_tells(path) or (asks_for_text(path) and text_tells(path, _head(tree, path, HEAD_BYTES)))
+
+
+def _head(tree: Tree, path: str, size: int) -> bytes:
+    """The beginning of a regular file; nothing for anything else."""
+    try:
+        return tree.head(path, size)
+    except (OSError, UnsafePath):
+        return b""
+
+
+def _held_back_note(paths: list[str]) -> str:
+    shown = ", ".join(repr(path) for path in paths[:5]) + (f" and {len(paths) - 5} more" * (len(paths) > 5))
+    return (
+        f"not copied, because it looks like a secret and git does not hold it so: {shown}; "
+        "a test that needs it fails here. If it holds no secret: git add it"
+    )
 
 
 def _look(root: bytes, path: bytes, listing: _Listing) -> None:
     """Add one file to the listing, if it is still there and a regular file or a link."""
-    full = root + b"/" + path
+    full, name = root + b"/" + path, os.fsdecode(path)
     try:
         info = os.lstat(full)
+        target = str(Path(os.fsdecode(full)).readlink()) if stat.S_ISLNK(info.st_mode) else ""
     except OSError:
         return
     if stat.S_ISDIR(info.st_mode):
-        listing.notes.append(f"{os.fsdecode(path)!r} was not copied: it is a submodule")
-    elif stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode):
+        listing.notes.append(f"{name!r} was not copied: it is a submodule")
+    elif not stat.S_ISREG(info.st_mode) and not stat.S_ISLNK(info.st_mode):
+        listing.notes.append(f"{name!r} was not copied: it is no regular file")
+    else:
         if stat.S_ISREG(info.st_mode) and not os.access(full, os.R_OK):
-            name = os.fsdecode(path)
             raise RepositoryState(
                 f"cannot read {name!r}", f"give yourself the right to read it, or ignore it: {name}"
             )
+        if target and leads_out(name, target):
+            listing.notes.append(f"{name!r} is not in the sandbox: it is a link out of the repository")
         listing.paths.append(path)
         listing.sizes[path] = info.st_size
 
@@ -123,53 +182,6 @@ def _is_real(root: bytes, folder: bytes, seen: dict[bytes, bool]) -> bool:
                 is_folder = stat.S_ISDIR(os.lstat(root + b"/" + folder).st_mode)
         seen[folder] = is_folder
     return seen[folder]
-
-
-def _git_lists(place: Place, shadow: Shadow, limits: CopyLimits) -> tuple[set[bytes], set[bytes]]:
-    """Tracked and untracked-not-ignored paths, as git sees them through a copy of the user's index."""
-    with tempfile.TemporaryDirectory(dir=shadow.directory, prefix="user-index-") as folder:
-        env = {
-            "GIT_WORK_TREE": str(place.root),
-            "GIT_INDEX_FILE": str(Path(folder) / "index"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(place.common_dir / "objects"),
-        }
-        for source in (place.git_dir / "index", *place.git_dir.glob("sharedindex.*")):
-            if source.is_file():
-                # git looks for a split index beside GIT_DIR/index, not beside GIT_INDEX_FILE
-                target = Path(folder) if source.name == "index" else shadow.directory
-                shutil.copyfile(source, target / source.name)
-        try:
-            tracked = set(shadow.git("ls-files", "-z", "--cached", env=env).split(b"\0"))
-        except RepositoryState as error:
-            raise RepositoryState(
-                f"cannot read the index of {place.root}: {error.message}", "mend it: git status"
-            ) from error
-        finally:
-            for leftover in shadow.directory.glob("sharedindex.*"):
-                leftover.unlink()
-        untracked = set(_bounded_untracked(shadow, env, limits.entries))
-    return tracked - {b""}, untracked - {b""}
-
-
-def _bounded_untracked(shadow: Shadow, env: dict[str, str], cap: int) -> Iterator[bytes]:
-    """Untracked paths, the listing stopped soon after the cap: a forgotten data folder can hold millions."""
-    command = [git_program(), "ls-files", "-z", "--others", "--exclude-standard"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=shadow.environment(env),
-        cwd=env["GIT_WORK_TREE"],
-    )
-    assert process.stdout is not None
-    with process.stdout as stream:
-        rest, count = b"", 0
-        while count <= cap and (piece := os.read(stream.fileno(), 1 << 16)):
-            *names, rest = (rest + piece).split(b"\0")
-            count += len(names)
-            yield from names
-    process.kill()
-    process.wait()
 
 
 def _check_caps(listing: _Listing, limits: CopyLimits) -> None:
@@ -187,46 +199,23 @@ def _check_caps(listing: _Listing, limits: CopyLimits) -> None:
         )
 
 
-def _quoted(path: Path) -> str:
-    """A path as one entry of GIT_ALTERNATE_OBJECT_DIRECTORIES, whatever characters it holds."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"'
-
-
 def _copy_excludes(place: Place, shadow: Shadow) -> None:
     """Give the shadow the ignore rules that live outside the tree: info/exclude, the user's global file."""
-    sources = [place.common_dir / "info" / "exclude", _global_excludes()]
-    text = b"\n".join(
-        source.read_bytes()[: 1 << 20] for source in sources if source is not None and source.is_file()
-    )
+    sources = [place.common_dir / "info" / "exclude", filters.users_file("core.excludesFile", "ignore")]
+    text = b"\n".join(beginning(source, _MAX_RULES) for source in sources if source.is_file())
     target = shadow.directory / "info" / "exclude"
     if not target.is_file() or target.read_bytes() != text:
         target.write_bytes(text)
 
 
-def _global_excludes() -> Path | None:
-    """The user's own core.excludesFile, asked outside every repository."""
-    done = subprocess.run(
-        [git_program(), "config", "--global", "--type=path", "--get", "core.excludesFile"],
-        capture_output=True,
-        check=False,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-    )
-    named = done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
-    if named:
-        return Path(named).expanduser()
-    config = os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
-    return Path(config) / "git" / "ignore"
-
-
-def differs(place: Place, shadow: Shadow, commit: str, tree: str) -> bool:
+def differs(place: Place, shadow: Shadow, commit: str, captured: Captured) -> bool:
     """True when the copied files are not those of the commit; objects are read from the user's store."""
     if not commit:
-        return bool(shadow.git("ls-tree", tree))
-    env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(place.common_dir / "objects")}
-    done = shadow.run("diff-tree", "--quiet", "--ignore-submodules=all", f"{commit}^{{tree}}", tree, env=env)
-    return done.returncode != 0
+        return bool(shadow.git("ls-tree", captured.tree))
+    env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": gitview.objects(place)}
+    arguments = ("-r", "--name-only", "-z", "--no-renames", "--ignore-submodules=all")
+    done = shadow.run("diff-tree", *arguments, f"{commit}^{{tree}}", captured.tree, env=env)
+    return done.returncode != 0 or not captured.absent.issuperset(set(done.stdout.split(b"\0")) - {b""})
 
 
 def _is_below_link(root: Path, path: str) -> bool:

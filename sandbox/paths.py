@@ -4,9 +4,10 @@ Cases: reference texts on CVE-2014-9390 (`.git` in other spellings), CVE-2025-48
 and files that make other programs run code when they change.
 """
 
+import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -40,9 +41,9 @@ def _plain(name: str) -> str:
     """The name as a case-blind, stream-aware or Unicode-folding filesystem would look it up."""
     if name.isascii():
         return name.split(":", 1)[0].lower().rstrip(" .")
-    folded = unicodedata.normalize("NFKC", name).split(":", 1)[0]
-    visible = "".join(char for char in folded if unicodedata.category(char) not in ("Cf", "Mn"))
-    return visible.casefold().rstrip(" .")
+    # by way of upper case, because the dotless and the dotted i of Turkish have no other way to `i`
+    folded = unicodedata.normalize("NFKC", name).upper().casefold().split(":", 1)[0]
+    return "".join(char for char in folded if unicodedata.category(char) not in ("Cf", "Mn")).rstrip(" .")
 
 
 def is_git_name(name: str) -> bool:
@@ -99,6 +100,12 @@ def past_caps(
     return f"it is too long, {size} bytes of at most {path_bytes}" if size > path_bytes else ""
 
 
+def leads_out(path: str, target: str) -> bool:
+    """True when a symbolic link at `path` with this text leads out of the repository."""
+    landing = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    return landing.startswith(("/", "../")) or landing == ".."
+
+
 def protected(paths: Iterable[str]) -> tuple[str, ...]:
     """Those paths whose change needs a person's approval: CI, git, editor and agent configuration."""
     return tuple(sorted({path for path in paths if _is_protected(path)}))
@@ -108,6 +115,20 @@ def _is_protected(path: str) -> bool:
     parts = [_plain(part) for part in PurePosixPath(path).parts]
     if not parts:
         return False
-    if parts[-1] in _PROTECTED_FILES or any(part in _PROTECTED_FOLDERS for part in parts[:-1]):
+    if _named(parts[-1], _PROTECTED_FILES) or any(_named(part, _PROTECTED_FOLDERS) for part in parts[:-1]):
         return True
-    return any(pair in _PROTECTED_PAIRS for pair in pairwise(parts))
+    return any(
+        _named(one, {pair[0]}) and _named(other, {pair[1]})
+        for one, other in pairwise(parts)
+        for pair in _PROTECTED_PAIRS
+    )
+
+
+def _named(name: str, known: Set[str]) -> bool:
+    """True for one of the known names, and for a short name (`GITMOD~1`) that Windows may give to it."""
+    if name in known:
+        return True
+    stem, tilde, number = name.partition("~")
+    if not tilde or not number.isdigit() or not stem:
+        return False
+    return any(one.replace(".", "").startswith(stem) for one in known)

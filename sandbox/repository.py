@@ -1,14 +1,25 @@
-"""Finds the user's repository and reads its HEAD by hand: no git process runs with its configuration."""
+"""Finds the user's repository and reads its HEAD by hand: no git process runs with its configuration.
+
+A `.git` that is no directory of its own (a file or a link, as in linked work trees and submodules) is
+followed only to a git directory that names this work tree in return. So a stranger's archive cannot make
+ADI enter a repository elsewhere on the disk (CVE-2022-24765 and its kin).
+"""
 
 import os
 import re
+import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.errors import NotARepository, RepositoryState
+from sandbox.shadow import clean_environment, git_program
 
 _MAX_REF_FILE = 64 * 1024**2
+_MAX_CONFIG = 1024**2
 _SYMREF_DEPTH = 5
+_REFTABLE = ".invalid"
+"""What HEAD names where refs are kept in another way."""
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REF_NAME = re.compile(r"refs/[^\0-\x20\x7f~^:?*\[\\]+")
 
@@ -40,11 +51,11 @@ def locate(start: Path) -> Place:
         raise NotARepository(f"not a directory: {start}", "give the path of a git repository")
     for root in (folder, *folder.parents):
         marker = root / ".git"
-        if marker.is_dir() and (marker / "HEAD").exists():
-            return Place(root, marker, _common(marker))
-        if marker.is_file():
+        if marker.is_symlink() or marker.is_file():
             git_dir = _linked(marker)
             return Place(root, git_dir, _common(git_dir))
+        if marker.is_dir() and (marker / "HEAD").exists():
+            return Place(root, marker, _common(marker))
         if _is_bare(root):
             raise NotARepository(f"{root} is a bare repository or a git directory", "clone it and run there")
     raise NotARepository(f"not a git repository: {start}", "make one first: git init")
@@ -55,23 +66,83 @@ def _is_bare(folder: Path) -> bool:
 
 
 def _linked(marker: Path) -> Path:
-    """The git directory that a `.git` file names (linked work tree or submodule)."""
-    text = _small(marker)
-    git_dir = (marker.parent / text.removeprefix("gitdir:").strip()).resolve()
-    if not text.startswith("gitdir:") or not (git_dir / "HEAD").is_file():
+    """The git directory that a `.git` file or link names, if that one names this work tree too."""
+    if marker.is_symlink():
+        git_dir = marker.resolve()
+    else:
+        text = _small(marker)
+        git_dir = _path_in(text.removeprefix("gitdir:"), marker.parent)
+        if not text.startswith("gitdir:"):
+            raise NotARepository(f"{marker} names no git directory", "mend it: git worktree repair")
+    if not (git_dir / "HEAD").is_file():
         raise NotARepository(f"{marker} names no git directory", "mend it: git worktree repair")
+    if not _names(git_dir, marker):
+        raise NotARepository(
+            f"{marker} leads to {git_dir}, which does not name this work tree",
+            f"if it is yours: git --git-dir={git_dir} config core.worktree {marker.parent}",
+        )
     return git_dir
 
 
+def _names(git_dir: Path, marker: Path) -> bool:
+    """True when a git directory elsewhere says that this work tree is its own.
+
+    A linked work tree is named by the file `gitdir`, a submodule's by `core.worktree`.
+    """
+    back = git_dir / "gitdir"
+    if back.is_file() and _path_in(_small(back), git_dir) == marker.parent / ".git":
+        return True
+    named = _configured(git_dir / "config", "core.worktree")
+    return bool(named) and _path_in(named, git_dir) == marker.parent
+
+
+def _path_in(text: str, folder: Path) -> Path:
+    """The path that a file of git holds, relative to a folder. Raises RepositoryState for no path at all."""
+    try:
+        return (folder / text.strip()).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # a NUL, a name too long, a loop of links
+        raise RepositoryState(
+            f"a file of git near {folder} holds no path", "mend it: git worktree repair"
+        ) from error
+
+
+def _configured(file: Path, key: str) -> str:
+    """One value of a configuration file, its includes not followed; empty when there is none."""
+    if not file.is_file() or file.stat().st_size > _MAX_CONFIG:
+        return ""
+    done = subprocess.run(
+        [git_program(), "config", "--file", str(file), "--no-includes", "--get", key],
+        env=clean_environment(), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False,
+        timeout=20,
+    )  # fmt: skip
+    return os.fsdecode(done.stdout).removesuffix("\n")
+
+
 def _common(git_dir: Path) -> Path:
+    """The directory that holds objects and refs: another one only where that one lists this work tree."""
     link = git_dir / "commondir"
-    return (git_dir / _small(link).strip()).resolve() if link.is_file() else git_dir
+    if not link.is_symlink() and not link.exists():
+        return git_dir
+    common = _path_in(_small(link), git_dir) if link.is_file() else None
+    if common is None or git_dir.resolve().parent != common / "worktrees":
+        raise NotARepository(
+            f"{link} leads to {common or 'nowhere'}, of which this is no work tree",
+            "mend it: git worktree repair",
+        )
+    return common
 
 
 def _small(path: Path) -> str:
+    return beginning(path, 4096).decode("utf-8", "surrogateescape")
+
+
+def beginning(path: Path, count: int) -> bytes:
+    """At most the first `count` bytes of a regular file. Raises RepositoryState; never waits for a FIFO."""
     try:
-        with path.open("rb") as file:
-            return file.read(4096).decode("utf-8", "surrogateescape")
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise RepositoryState(f"cannot read {path}: it is no regular file", "look at it: ls -l")
+            return file.read(count)
     except OSError as error:
         raise RepositoryState(f"cannot read {path}: {error.strerror}") from error
 
@@ -88,7 +159,7 @@ def read_head(place: Place) -> Head:
             return Head("", "")
         branch = branch or name.removeprefix("refs/heads/")
         text = _loose(place, name) or _packed(place, name)
-    return Head("", branch)
+    return Head("", "" if branch == _REFTABLE else branch)
 
 
 def _loose(place: Place, name: str) -> str:

@@ -22,7 +22,11 @@ from pathlib import Path
 
 from sandbox.errors import DiskFull, RepositoryState
 
-MIN_GIT = (2, 25)
+MIN_GIT = (2, 30)
+GIT_SECONDS = 300.0
+"""Longest time of one git process: a FIFO where git expects a file would hold it for ever."""
+_LARGEST_PIECE = "1g"
+"""Most memory git may ask for at once: an object of a stranger's store can claim any size."""
 _CONFIG = """\
 [core]
 \trepositoryformatversion = 0
@@ -67,37 +71,69 @@ def blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
+def _search_path() -> str:
+    """PATH without entries that are relative: those would name a folder of the user's tree."""
+    entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(entry for entry in entries if Path(entry).is_absolute())
+
+
+def clean_environment() -> dict[str, str]:
+    """What every git process gets: nothing of the user's but PATH, no configuration, no network."""
+    return {
+        "PATH": _search_path(),
+        "HOME": os.devnull,
+        "LC_ALL": "C",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_ALLOC_LIMIT": _LARGEST_PIECE,
+    }
+
+
 def git_program() -> str:
     """Path of git. Raises RepositoryState when it is missing or too old."""
-    program = shutil.which("git")
+    program = shutil.which("git", path=_search_path())
     if program is None:
         raise RepositoryState("git is not installed", "install git, such as: apt-get install git")
     return program
 
 
-def check_git_version() -> None:
-    """Raises RepositoryState when git is missing or older than MIN_GIT."""
-    shown = subprocess.run([git_program(), "--version"], capture_output=True, check=False).stdout.decode()
+def check_git_version() -> str:
+    """What git says of its version. Raises RepositoryState when git is missing or older than MIN_GIT."""
+    shown = subprocess.run(
+        [git_program(), "--version"],
+        env=clean_environment(), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False,
+        timeout=20,
+    ).stdout.decode("utf-8", "replace")  # fmt: skip
     found = re.search(r"(\d+)\.(\d+)", shown)
     if found is None or (int(found[1]), int(found[2])) < MIN_GIT:
         wanted = ".".join(map(str, MIN_GIT))
         raise RepositoryState(
-            f"git is too old: {shown.strip() or 'unknown version'}", f"install git {wanted} or newer"
+            f"git is too old: {shown.strip()[:80] or 'unknown version'}, {wanted} is needed",
+            f"install git {wanted} or newer",
         )
+    return shown.strip()
 
 
 class Shadow:
     """One shadow git directory; several processes may use it, `locked` guards its index."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, seconds: float = GIT_SECONDS) -> None:
         self.directory = directory
+        self.seconds = seconds
+        """Longest time of one git process."""
 
     @classmethod
-    def of(cls, root: Path, shadow_root: Path) -> "Shadow":
+    def of(cls, root: Path, shadow_root: Path, seconds: float = GIT_SECONDS) -> "Shadow":
         """The shadow of the repository at `root`, made when missing. Raises RepositoryState."""
         check_git_version()
         key = hashlib.sha256(os.fsencode(root)).hexdigest()[:20]
-        shadow = cls(shadow_root / f"{key}.git")
+        shadow = cls(shadow_root / f"{key}.git", seconds)
         shadow._prepare()
         return shadow
 
@@ -123,24 +159,10 @@ class Shadow:
             yield
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """All variables a git process gets: nothing of the user's but PATH."""
+        """All variables a git process gets, with this directory as its GIT_DIR."""
         home = str(self.directory)
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": home,
-            "LC_ALL": "C",
-            "GIT_DIR": home,
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_ATTR_NOSYSTEM": "1",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ALLOW_PROTOCOL": "",
-            "GIT_NO_LAZY_FETCH": "1",
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "GIT_LITERAL_PATHSPECS": "1",
-            **(extra or {}),
-        }
+        own = {"HOME": home, "GIT_DIR": home, "GIT_LITERAL_PATHSPECS": "1"}
+        return {**clean_environment(), **own, **(extra or {})}
 
     def git(
         self,
@@ -163,14 +185,25 @@ class Shadow:
     def run(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        """One finished git process, whatever its exit code."""
-        return subprocess.run(
-            [git_program(), *arguments],
-            input=stdin,
-            capture_output=True,
-            env=self.environment(env),
-            cwd=(env or {}).get("GIT_WORK_TREE", self.directory),
-            check=False,
+        """One finished git process, whatever its exit code. Raises RepositoryState when it hangs."""
+        try:
+            return subprocess.run(
+                [git_program(), *arguments],
+                input=stdin,
+                capture_output=True,
+                env=self.environment(env),
+                cwd=(env or {}).get("GIT_WORK_TREE", self.directory),
+                check=False,
+                timeout=self.seconds,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise self.hung(arguments[0]) from error
+
+    def hung(self, command: str) -> RepositoryState:
+        """The error for a git process that took too long."""
+        return RepositoryState(
+            f"git {command} did not end within {self.seconds:.0f} s",
+            "look for FIFOs and slow disks: find . -type p",
         )
 
     def entries(self, tree: str) -> dict[str, Entry]:

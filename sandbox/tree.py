@@ -80,6 +80,13 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def head(self, path: str, size: int) -> bytes:
+        """The first bytes of a regular file. Raises OSError, and UnsafePath for anything else."""
+        with self.parent(path) as (folder, name), _opened(name, folder, path) as file:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise UnsafePath(f"refused path {path!r}: it is no regular file")
+            return os.read(file, size)
+
     def missing_folders(self, path: str) -> list[str]:
         """Folders above the path that do not exist yet, outermost first. Raises UnsafePath for a link."""
         parts = path.split("/")[:-1]

@@ -15,7 +15,7 @@ from pathlib import Path
 from sandbox import capture, repository
 from sandbox.capture import CopyLimits
 from sandbox.errors import PatchError, RepositoryState, UnsafePath
-from sandbox.paths import check_path, protected
+from sandbox.paths import check_path, leads_out, protected
 from sandbox.shadow import BlobReader, Entry, Shadow, blob_id
 
 __all__ = ["CopyLimits", "Snapshot", "WorkCopy", "protected", "snapshot"]
@@ -39,6 +39,8 @@ class Snapshot:
     """True when the files differ from HEAD, byte for byte."""
     notes: tuple[str, ...] = ()
     """What was left out and why, one sentence each."""
+    held_back: tuple[str, ...] = ()
+    """Files that look like the user's secrets: not copied, and not to be written."""
 
 
 def snapshot(repo: Path, shadow_root: Path, limits: CopyLimits | None = None) -> Snapshot:
@@ -47,12 +49,22 @@ def snapshot(repo: Path, shadow_root: Path, limits: CopyLimits | None = None) ->
     Raises NotARepository, RepositoryState (too large, unreadable, no git), DiskFull.
     """
     place = repository.locate(repo)
-    shadow = Shadow.of(place.root, shadow_root)
+    limits = limits or CopyLimits()
+    shadow = Shadow.of(place.root, shadow_root, limits.git_s)
     head = repository.read_head(place)
     with shadow.locked():
-        tree, notes = capture.capture(place, shadow, limits or CopyLimits())
-        dirty = capture.differs(place, shadow, head.commit, tree)
-    return Snapshot(place.root, shadow.directory, tree, head.commit, head.branch, dirty, tuple(notes))
+        found = capture.capture(place, shadow, limits)
+        dirty = capture.differs(place, shadow, head.commit, found)
+    return Snapshot(
+        place.root,
+        shadow.directory,
+        found.tree,
+        head.commit,
+        head.branch,
+        dirty,
+        found.notes,
+        found.held_back,
+    )
 
 
 class _Base:
@@ -136,6 +148,8 @@ class WorkCopy:
         """Raises UnsafePath where a directory or a link is in the way."""
         if path in self._base.links:
             raise UnsafePath(f"refused path {path!r}: it is a symbolic link")
+        if path in self.snapshot.held_back:
+            raise UnsafePath(f"refused path {path!r}: the user has such a file, and it looks like a secret")
         parts = path.split("/")
         for depth in range(1, len(parts)):
             parent = "/".join(parts[:depth])
@@ -234,11 +248,13 @@ class WorkCopy:
         return twin
 
     def archive(self) -> bytes:
-        """A tar archive of the present state: regular files and symbolic links."""
+        """A tar archive of the present state: regular files, and symbolic links that stay inside."""
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for path, entry in sorted(self._base.links.items()):
-                self._add(tar, path, self._base.blobs.read(entry.blob), link=True)
+                target = self._base.blobs.read(entry.blob)
+                if not leads_out(path, os.fsdecode(target)):  # its text may tell of the user's home
+                    self._add(tar, path, target, link=True)
             for path, entry in sorted(self._base.entries.items()):
                 if path not in self._overlay:
                     self._add(tar, path, self._base.blobs.read(entry.blob))
