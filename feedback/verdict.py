@@ -75,7 +75,7 @@ def judge(
     results = tuple(_run(check, clean, make_sandbox, timeout_s, on_result) for check in checks)
     before = {result.check: result for result in baseline}
     holds = [result.passed or improved(before.get(result.check), result) for result in results]
-    guarded = tuple(sorted({*protected(changed.changed()), *evidence.planted}))
+    guarded = tuple(sorted({*protected(changed.changed(), changed.paths()), *evidence.planted}))
     asks = bool(evidence.changed or evidence.deleted or guarded)
     return Evaluation(
         results=results,

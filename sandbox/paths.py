@@ -34,6 +34,7 @@ _PROTECTED_FOLDERS = frozenset(
         ".claude", ".codex", ".cursor", ".gemini", ".aider", ".cargo",
     }
 )  # fmt: skip
+_GIT_DIR_PARTS = frozenset({"head", "config", "config.worktree", "commondir", "hooks", "info"})
 _PROTECTED_PAIRS = frozenset({(".github", "workflows"), (".github", "actions"), (".forgejo", "workflows")})
 
 
@@ -106,9 +107,28 @@ def leads_out(path: str, target: str) -> bool:
     return landing.startswith(("/", "../")) or landing == ".."
 
 
-def protected(paths: Iterable[str]) -> tuple[str, ...]:
-    """Those paths whose change needs a person's approval: CI, git, editor and agent configuration."""
-    return tuple(sorted({path for path in paths if _is_protected(path)}))
+def protected(paths: Iterable[str], others: Iterable[str] = ()) -> tuple[str, ...]:
+    """Those paths whose change needs a person's approval: CI, git, editor and agent configuration.
+
+    Git takes a folder with `HEAD`, `objects` and `refs` for a repository and obeys its configuration
+    (safe.bareRepository is off by default), so files that make one of a folder count too; `others` are the
+    files that are there besides.
+    """
+    changed = list(paths)
+    heads = {_plain_parts(path)[:-1] for path in (*changed, *others) if _plain_parts(path)[-1:] == ("head",)}
+    return tuple(
+        sorted({path for path in changed if _is_protected(path) or _rules_a_repository(path, heads)})
+    )
+
+
+def _plain_parts(path: str) -> tuple[str, ...]:
+    return tuple(_plain(part) for part in PurePosixPath(path).parts)
+
+
+def _rules_a_repository(path: str, heads: Set[tuple[str, ...]]) -> bool:
+    """True for a file that git obeys in a folder that holds a `HEAD`."""
+    parts = _plain_parts(path)
+    return any(parts[:depth] in heads and parts[depth] in _GIT_DIR_PARTS for depth in range(len(parts)))
 
 
 def _is_protected(path: str) -> bool:
