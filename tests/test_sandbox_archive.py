@@ -211,7 +211,10 @@ def test_protected_paths_and_git_names() -> None:
         "GIT~12",
         ".g\u200cit",
         ".git::$INDEX_ALLOCATION",
+        ".gıt",
+        ".GİT",
+        ".ｇｉｔ",
     ):
         assert is_git_name(name)
-    for name in (".github", ".gitignore", "git", "git~x", "x.git"):
+    for name in (".github", ".gitignore", "git", "git~x", "x.git", ".gít"):
         assert not is_git_name(name)
