@@ -15,6 +15,8 @@ BLOCK = 512
 _MAX_META = 64 * 1024
 _MAX_META_RUN = 8
 """Extended headers before one member; writers need at most four: g, x, K and L."""
+_MAX_RECORDS = 1000
+"""Records in one pax header; writers need about ten."""
 _REWRITES = (b"path", b"linkpath", b"size", b"GNU.sparse.name")
 
 
@@ -154,7 +156,7 @@ def _decimal(text: bytes) -> int:
 def _pax(meta: bytes) -> dict[bytes, bytes]:
     """Records of the form `length key=value newline`, read in one pass."""
     fields: dict[bytes, bytes] = {}
-    start = 0
+    start = count = 0
     while start < len(meta):
         space = meta.find(b" ", start, start + 20)
         if space < 0:
@@ -164,5 +166,7 @@ def _pax(meta: bytes) -> dict[bytes, bytes]:
         if not equals or end > len(meta) or not value.endswith(b"\n"):
             raise CopyOutRefused("the archive has a broken extended header")
         fields[key] = value[:-1]
-        start = end
+        start, count = end, count + 1
+        if count > _MAX_RECORDS:
+            raise CopyOutRefused("an extended header of the archive is too large")
     return fields
