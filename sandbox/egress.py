@@ -193,6 +193,8 @@ class Egress:
         while b"\r\n\r\n" not in data:
             chunk = self._receive(client, end)
             data += chunk
+            if not data:  # somebody only looked whether the socket is there
+                raise ConnectionAbortedError
             if not chunk or len(data) > _MAX_HEAD:
                 raise _Refused("?", "no HTTP request")
         head, _, rest = data.partition(b"\r\n\r\n")

@@ -29,6 +29,12 @@ class Header:
     """The type flag; `S` also for the sparse files of pax."""
     size: int
     """Bytes of data in the stream."""
+    link: bytes = b""
+    """Where a link leads, as the stream has it."""
+    mode: int = 0
+    """Permission bits, as the stream claims them."""
+    mtime: int = 0
+    """Seconds since the epoch."""
 
 
 class Source:
@@ -70,6 +76,7 @@ class _Extended:
     """What extended headers say about the next member."""
 
     name: bytes | None = None
+    link: bytes | None = None
     size: int | None = None
     sparse: bool = False
     count: int = 0
@@ -81,6 +88,8 @@ class _Extended:
             raise CopyOutRefused("the archive has too many extended headers in a row")
         if kind == b"L":
             self.name = meta.rstrip(b"\0")
+        elif kind == b"K":
+            self.link = meta.rstrip(b"\0")
         elif kind in (b"x", b"X"):
             self._take_pax(_pax(meta))
         elif kind == b"g" and not _pax(meta).keys().isdisjoint(_REWRITES):
@@ -89,6 +98,7 @@ class _Extended:
     def _take_pax(self, fields: dict[bytes, bytes]) -> None:
         self.sparse = self.sparse or any(key.startswith(b"GNU.sparse.") for key in fields)
         self.name = fields.get(b"GNU.sparse.name", fields.get(b"path", self.name))
+        self.link = fields.get(b"linkpath", self.link)
         if b"size" in fields:
             self.size = _decimal(fields[b"size"])
 
@@ -115,6 +125,9 @@ def members(source: Source) -> Iterator[Header]:
             header.name if extended.name is None else extended.name,
             b"S" if extended.sparse else header.kind,
             header.size if extended.size is None else extended.size,
+            header.link if extended.link is None else extended.link,
+            header.mode,
+            header.mtime,
         )
         extended = _Extended()
 
@@ -134,7 +147,17 @@ def _parse(block: bytes) -> Header:
     if block[257:263] == b"ustar\0":
         prefix = block[345:500].split(b"\0", 1)[0]
         name = prefix + b"/" + name if prefix else name
-    return Header(name, block[156:157], _number(block[124:136]))
+    link = block[157:257].split(b"\0", 1)[0]
+    size, mode, mtime = _number(block[124:136]), _hint(block[100:108]), _hint(block[136:148])
+    return Header(name, block[156:157], size, link, mode, mtime)
+
+
+def _hint(text: bytes) -> int:
+    """A number that nothing depends on: 0 when it is broken or, like a time before 1970, negative."""
+    try:
+        return _number(text)
+    except CopyOutRefused:
+        return 0
 
 
 def _number(text: bytes) -> int:
