@@ -1,8 +1,8 @@
-"""Which files of a repository look like somebody's secrets, by their names and, where names do not tell, text.
+"""Which files of a repository look like somebody's secrets: by their names, or by their text.
 
-A committed file is the project's own, whatever its name (test certificates, `.env` with defaults). One that is
-not committed, or that was edited since, and looks like a secret is its owner's, and is not copied. The lists
-follow what secret scanners and the ignore templates of the large forges name; they miss what has no such name.
+A committed file is the project's own, whatever its name (test certificates, an `.env` with defaults). One
+that looks like a secret and is not committed, or was edited since, is its owner's and is not copied. The
+lists follow secret scanners and the ignore templates of large forges; what has no such name is missed.
 """
 
 import re

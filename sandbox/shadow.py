@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.errors import DiskFull, RepositoryState
+from sandbox.stuck import PATIENCE_S, check_rule_files
 
 MIN_GIT = (2, 30)
 GIT_SECONDS = 300.0
@@ -186,18 +187,37 @@ class Shadow:
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """One finished git process, whatever its exit code. Raises RepositoryState when it hangs."""
+        tree = (env or {}).get("GIT_WORK_TREE")
+        command = [git_program(), *arguments]
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment(env),
+            cwd=tree or self.directory,
+        ) as process:
+            try:
+                output, errors = self._communicate(process, stdin, tree)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                raise self.hung(arguments[0]) from error
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    def _communicate(
+        self, process: "subprocess.Popen[bytes]", stdin: bytes, tree: str | None
+    ) -> tuple[bytes, bytes]:
+        """All output; a work tree over which git is silent for long is looked at once."""
+        if tree is None or self.seconds <= PATIENCE_S:
+            return process.communicate(stdin, timeout=self.seconds)
         try:
-            return subprocess.run(
-                [git_program(), *arguments],
-                input=stdin,
-                capture_output=True,
-                env=self.environment(env),
-                cwd=(env or {}).get("GIT_WORK_TREE", self.directory),
-                check=False,
-                timeout=self.seconds,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise self.hung(arguments[0]) from error
+            return process.communicate(stdin, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            check_rule_files(tree)
+        return process.communicate(timeout=self.seconds)
 
     def hung(self, command: str) -> RepositoryState:
         """The error for a git process that took too long."""

@@ -1,4 +1,4 @@
-"""Finds what makes git wait for ever: git opens its rule files without asking what they are, and a FIFO blocks.
+"""Finds what makes git wait for ever: it opens its rule files whatever they are, and a FIFO blocks.
 
 Git itself offers no way to read them otherwise, and looking through every folder beforehand would cost more
 than the copy itself. So a git process that takes long is looked after.
@@ -20,13 +20,13 @@ def check_rule_files(root: Path | str) -> None:
     """Raises RepositoryState when a file that git opens is a FIFO, a socket or a device."""
     for folder, _, names in os.walk(root):
         for name in _OPENED_BY_GIT.intersection(names):
-            path = os.path.join(folder, name)
+            path = Path(folder, name)
             try:
-                mode = os.lstat(path).st_mode
+                mode = path.lstat().st_mode
             except OSError:
                 continue
             if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
-                shown = os.path.relpath(path, root)
+                shown = str(path.relative_to(root))
                 raise RepositoryState(
                     f"git waits for ever: {shown!r} is no regular file", f"remove it: rm -- {shown!r}"
                 )

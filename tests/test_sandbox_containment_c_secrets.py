@@ -120,13 +120,10 @@ def test_sandbox_c04_links_out_of_the_repository_stay_out(make_repo: RepoFactory
     ]
 
 
-@pytest.mark.parametrize(
-    ("path", "target", "out"),
-    [
-        ("a", "b", False), ("a", "..", True), ("a", "../b", True), ("a", "/etc", True), ("a", "..b", False),
-        ("a", "x/../../b", True), ("d/a", "../b", False), ("d/a", "../..", True),
-        ("d/e/a", "./../../b", False),
-    ],
-)  # fmt: skip
-def test_links_that_lead_out(path: str, target: str, out: bool) -> None:
-    assert leads_out(path, target) is out
+def test_sandbox_c04_which_links_lead_out() -> None:
+    out = [
+        ("a", ".."), ("a", "../b"), ("a", "/etc"), ("a", "x/../../b"), ("d/a", "../.."), ("d/a", "../../d/b"),
+    ]  # fmt: skip
+    inside = [("a", "b"), ("a", "..b"), ("d/a", "../b"), ("d/e/a", "./../../b"), ("d/a", ".")]
+    assert [leads_out(path, target) for path, target in out] == [True] * len(out)
+    assert [leads_out(path, target) for path, target in inside] == [False] * len(inside)
