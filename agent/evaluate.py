@@ -6,6 +6,7 @@ A step is done on evidence only: its check was run and passed. What the model sa
 import contextlib
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -32,6 +33,7 @@ from memory.records import (
     Step,
     Stop,
 )
+from model.errors import PromptTooLong
 from model.protocol import Sampling
 from sandbox.errors import SandboxError
 from sandbox.workcopy import WorkCopy
@@ -41,7 +43,7 @@ from tools.protocol import ToolResult, Workspace
 MALFORMED: Final = 3
 """Malformed answers in a row that end an attempt."""
 REPEATS: Final = 3
-"""Equal actions in a row that end an attempt; the second one is corrected."""
+"""Equal actions on equal files that end an attempt; the second one in a row is corrected."""
 ATTEMPTS: Final = ((0.0, 0), (0.7, 1))
 """Temperature and seed of each attempt at a step."""
 ACT_TOKENS: Final = 1200
@@ -118,12 +120,19 @@ class Attempt:
     malformed: int = 0
     repeats: int = 0
     previous: str = ""
+    tried: Counter[str] = field(default_factory=Counter)
+    """How often each action was asked for on each state of the files."""
+    refused: bool = False
+    """The server refused even the shortest chat as too long."""
     check_passes: bool = False
 
     def act(self) -> Stop | None:
         """Act until the check holds. None when it does, otherwise why the attempt ended."""
         while self._fits():
-            observation = self._observe(self._ask())
+            completion = self._ask()
+            if completion is None:
+                continue
+            observation = self._observe(completion)
             if observation is None:
                 return None
             if self.malformed >= MALFORMED or self.repeats + 1 >= REPEATS:
@@ -137,16 +146,27 @@ class Attempt:
     def _fits(self) -> bool:
         """Forget the older half of the chat when the window is full; False when that is not enough."""
         if self.steps and not self.run.fits(self._messages(), self.sampling.max_tokens):
-            self.steps = self.steps[(len(self.steps) + 1) // 2 :]
-            self.run.note("info", "the older half of the conversation left the window")
-        return self.run.fits(self._messages(), self.sampling.max_tokens)
+            self._forget()
+        return not self.refused and self.run.fits(self._messages(), self.sampling.max_tokens)
 
-    def _ask(self) -> Completion:
+    def _forget(self) -> None:
+        """The older half of the chat leaves the view; the record keeps all of it."""
+        self.steps = self.steps[(len(self.steps) + 1) // 2 :]
+        self.run.note("info", "the older half of the conversation left the window")
+
+    def _ask(self) -> Completion | None:
+        """The model's next answer; None when its server found the chat too long, which is shorter now."""
         heat = 0.7 if self.malformed or self.repeats else self.sampling.temperature
         sampling = replace(
             self.sampling, temperature=heat, seed=self.sampling.seed + len(self.steps) + self.malformed
         )
-        return self.run.chat("act", self._messages(), sampling)[0]
+        try:
+            return self.run.chat("act", self._messages(), sampling)[0]
+        except PromptTooLong:  # of a server that does not tell its window
+            self.refused = not self.steps
+            if self.steps:
+                self._forget()
+            return None
 
     def _observe(self, completion: Completion) -> Observation | None:
         """Do what the model asked for; None when the step is done."""
@@ -170,6 +190,10 @@ class Attempt:
         text = json.dumps([call.tool, dict(call.arguments)], sort_keys=True)
         self.repeats = self.repeats + 1 if text == self.previous else 0
         self.previous = text
+        state = f"{text} {hash(tuple(self.run.files.changed().items()))}"
+        self.tried[state] += 1
+        if self.tried[state] >= REPEATS:  # with others in between, too
+            self.repeats = REPEATS - 1
         if self.repeats:
             return ToolResult(
                 Status.REFUSED, "You have just done exactly this. Do something else.", "repeated"

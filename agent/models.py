@@ -25,6 +25,7 @@ def choice_of(settings: Settings, places: Directories) -> ModelChoice:
         threads=model.threads,
         n_ctx=model.n_ctx or N_CTX,
         idle_s=model.idle_s,
+        call_s=settings.run.wall_s,
         user_catalogue=places.catalogue_file,
     )
 

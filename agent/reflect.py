@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from agent import context
 from agent.run import BudgetSpent, Run
 from memory.records import Check, Plan, PlanStep
-from model.errors import RequestRefused
+from model.errors import PromptTooLong, RequestRefused
 from model.protocol import Sampling
 
 GOAL_CHARS = 200
@@ -28,8 +28,8 @@ def make_plan(run: Run, about: str, paths: Sequence[str]) -> Plan:
         return rule_plan(run.task.prompt, run.task.checks, bool(run.failing))
     try:
         answer = run.chat("plan", messages, sampling)[0].text
-    except (RequestRefused, BudgetSpent):
-        answer = ""  # a server that says it knows grammars and refuses ours, or no budget to ask
+    except (RequestRefused, PromptTooLong, BudgetSpent):
+        answer = ""  # the server refuses our grammar or the prompt's size; no budget to ask
     steps = parse_plan(answer, paths, run.task.checks)
     return Plan(steps=steps) if steps else rule_plan(run.task.prompt, run.task.checks, bool(run.failing))
 

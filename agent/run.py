@@ -6,6 +6,7 @@ Everything that costs something goes through here, so that it is recorded and co
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ from memory.records import (
     Status,
     Task,
 )
-from model.errors import Unsupported
+from model.errors import StreamBroken, Unsupported
 from model.protocol import Model, Sampling
 from sandbox.errors import SandboxLost
 from sandbox.protocol import Sandbox
@@ -97,6 +98,8 @@ class Run:
     sampling: bool = True
     """Sample candidate changes and run them before the action loop."""
     spent: Spending = field(default_factory=Spending)
+    answered: set[str] = field(default_factory=set)
+    """The models that have answered so far, as the server names them and their weights."""
 
     @property
     def failing(self) -> tuple[CheckResult, ...]:
@@ -125,20 +128,37 @@ class Run:
         self.recorder.emit(Prompted(purpose=purpose, messages=tuple(messages), tokens=tokens))
         # Short answers with stop strings come whole: while it streams, a server may hold token ids back.
         on_text = None if sampling.stop else self.on_text
-        return self._completed(purpose, self.model.chat(messages, sampling, on_text))
+        return self._completed(purpose, self._whole(lambda: self.model.chat(messages, sampling, on_text)))
 
     def fill(self, prefix: str, suffix: str, context: str, sampling: Sampling) -> list[Completion]:
         """Let the model fill the gap. Raises BudgetSpent and ModelError."""
         self.spend()
         prompt = f"{context}{prefix}\N{OPEN BOX}{suffix}"
         self.recorder.emit(Prompted(purpose="infill", prompt=prompt))
-        return self._completed("infill", self.model.infill(prefix, suffix, sampling, context=context))
+        ask = partial(self.model.infill, prefix, suffix, sampling, context=context)
+        return self._completed("infill", self._whole(ask))
+
+    def _whole(self, ask: Callable[[], list[Completion]]) -> list[Completion]:
+        """Whole answers: of one that broke off nothing is used, and it is asked for once more."""
+        try:
+            return ask()
+        except StreamBroken as broken:
+            self.note("warning", f"{broken.message}; nothing of it is used, asking once more", broken.hint)
+            self.spend()
+            return ask()
 
     def _completed(self, purpose: Purpose, answers: list[Completion]) -> list[Completion]:
         for answer in answers:
             self.spent.written += answer.usage.completion_tokens
             self.recorder.emit(Completed(purpose=purpose, completion=answer))
+            self._watch(f"{answer.model} {answer.weights}".strip())
         return answers
+
+    def _watch(self, model: str) -> None:
+        """Say so when another model answers than before."""
+        if self.answered and model not in self.answered:
+            self.note("warning", f"another model answers now: {model}")
+        self.answered.add(model)
 
     def _count(self, messages: Sequence[Message]) -> int:
         try:

@@ -74,6 +74,7 @@ class Usage(Record):
     cached_tokens: int = 0
     """Prompt tokens served from the prefix cache."""
     completion_tokens: int = 0
+    """Estimated at four bytes each where the server does not tell."""
     prompt_ms: float = 0.0
     decode_ms: float = 0.0
 
@@ -87,6 +88,9 @@ class Completion(Record):
     finish_reason: Literal["stop", "length", "cancelled", "error"]
     usage: Usage = Usage()
     model: str = ""
+    """Id of the model that answered, as its server says it in this very answer."""
+    weights: str = ""
+    """What the server says of the weights and settings behind the id; empty when it tells nothing."""
     temperature: float = 0.0
     seed: int = 0
 

@@ -1,6 +1,5 @@
 """The native dialect of a llama.cpp server: exact token counts, token ids, grammars, shared prefill."""
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any, Literal
@@ -8,7 +7,7 @@ from typing import Any, Literal
 from memory.records import Completion, Message, Usage
 from model.catalogue import FimTokens
 from model.errors import PromptTooLong, ServerFailed, StreamBroken, Unsupported
-from model.http import Json, Transport
+from model.http import Json, Transport, understood
 from model.prompt import Encoder, Piece, fill, marks
 from model.protocol import Capabilities, Sampling
 
@@ -20,27 +19,23 @@ MIN_P = 0.05
 class LlamaModel:
     """A model behind llama.cpp's HTTP server. Implements model.protocol.Model."""
 
-    def __init__(
-        self, transport: Transport, *, name: str = "", fim: FimTokens | None = None, call_s: float = 1800.0
-    ) -> None:
-        """`call_s` bounds one call in seconds, however steadily the answer drips."""
+    def __init__(self, transport: Transport, *, name: str = "", fim: FimTokens | None = None) -> None:
         self._http = transport
         self._encoder = Encoder(self._tokenize)
         self._fim = fim
-        self._call_s = call_s
         props = transport.get("/props")
-        settings = props["default_generation_settings"]
-        self._slots = max(1, int(props.get("total_slots", 1)))
         self._begin = [token for token, _ in self._tokenize("", True, add_special=True)]
-        self._capabilities = Capabilities(
-            n_ctx=int(settings["n_ctx"]),
-            grammar=True,
-            infill=fim is not None,
-            tokenize=True,
-            token_ids=True,
-            cached_tokens=True,
-            model=name or str(props.get("model_alias") or props.get("model_path", "")),
-        )
+        with understood(f"{transport.url}/props"):
+            self._slots = max(1, int(props.get("total_slots", 1)))
+            self._capabilities = Capabilities(
+                n_ctx=int(props["default_generation_settings"]["n_ctx"]),
+                grammar=True,
+                infill=fim is not None,
+                tokenize=True,
+                token_ids=True,
+                cached_tokens=True,
+                model=name or str(props.get("model_alias") or props.get("model_path", "")),
+            )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -88,7 +83,9 @@ class LlamaModel:
             "add_special": add_special,
             "with_pieces": True,
         }
-        return [(t["id"], _bytes(t["piece"])) for t in self._http.post("/tokenize", body)["tokens"]]
+        answer = self._http.post("/tokenize", body)
+        with understood(f"{self._http.url}/tokenize"):
+            return [(t["id"], _bytes(t["piece"])) for t in answer["tokens"]]
 
     def _sample(
         self,
@@ -115,20 +112,20 @@ class LlamaModel:
     def _stream(self, body: Json, on_text: Callable[[str], None] | None) -> list[Completion]:
         """One request; its answers in order. Ctrl-C closes the connection, so the server stops too."""
         parts = [_Answer() for _ in range(body["n_cmpl"])]
-        deadline = time.monotonic() + self._call_s
+        where = f"{self._http.url}/completion"
         with closing(self._events(body, streamed=on_text is not None)) as events:
             for event in events:
-                parts[event.get("index", 0)].take(event)
+                with understood(where):
+                    parts[event.get("index", 0)].take(event)
                 if on_text and event.get("content"):
                     on_text(event["content"])
-                if time.monotonic() > deadline:
-                    raise StreamBroken(f"the answer was not done after {self._call_s:.0f} s")
         if any(part.last is None for part in parts):
             raise StreamBroken(f"the answer of {self._http.url} ended before its end was announced")
-        return [
-            part.completion(body, self._capabilities.model, first=index == 0)
-            for index, part in enumerate(parts)
-        ]
+        with understood(where):
+            return [
+                part.completion(body, self._capabilities.model, first=index == 0)
+                for index, part in enumerate(parts)
+            ]
 
     def _events(self, body: Json, *, streamed: bool) -> Generator[Json, None, None]:
         """The answers, piece by piece or whole. Only whole ones are sure to name all their tokens."""

@@ -8,7 +8,7 @@ from typing import Literal
 from model.catalogue import Catalogue, load
 from model.client import LlamaModel
 from model.errors import ModelError
-from model.http import Endpoint, Transport
+from model.http import CALL_S, Endpoint, Transport
 from model.llama import ServeChoice
 from model.openai import UrlModel
 from model.probe import HINT, probe
@@ -36,6 +36,8 @@ class ModelChoice:
     n_ctx: int = 8192
     idle_s: float = 900.0
     """Seconds after which an idle server leaves; 0 means never."""
+    call_s: float = CALL_S
+    """Seconds of one call; 0 means CALL_S."""
     user_catalogue: Path | None = None
 
     def serve(self) -> ServeChoice:
@@ -61,7 +63,7 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
     catalogue = load(choice.user_catalogue)
     if choice.engine == "url":
         served = "" if choice.name == DEFAULT else choice.name
-        return connect_url(choice.url, choice.api_key, served, catalogue)
+        return connect_url(choice.url, choice.api_key, served, catalogue, call_s=choice.call_s)
     serve = choice.serve()
 
     def find() -> Endpoint:
@@ -70,15 +72,18 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
 
     family = catalogue.models[serve.name].family if serve.name in catalogue.models else ""
     fim = catalogue.fim(family or catalogue.family_of(serve.name))
-    return LlamaModel(Transport(find, attempts=3, hint="adi serve --status"), name=serve.name, fim=fim)
+    transport = Transport(find, attempts=3, call_s=choice.call_s, hint="adi serve --status")
+    return LlamaModel(transport, name=serve.name, fim=fim)
 
 
-def connect_url(url: str, api_key: str, name: str, catalogue: Catalogue, *, attempts: int = 5) -> Model:
+def connect_url(
+    url: str, api_key: str, name: str, catalogue: Catalogue, *, attempts: int = 5, call_s: float = CALL_S
+) -> Model:
     """The model behind a URL, with or without `/v1` at its end. Raises Unreachable or UnknownModel."""
     if not url.startswith(("http://", "https://")):
         raise ModelError(f"{url!r} is no address of a model server", "set model.url to http://HOST:PORT")
     base = url.rstrip("/").removesuffix("/v1")
-    transport = Transport(lambda: Endpoint(base, api_key), attempts=attempts, hint=HINT)
+    transport = Transport(lambda: Endpoint(base, api_key), attempts=attempts, call_s=call_s, hint=HINT)
     try:
         found = probe(transport, name)
         fim = catalogue.fim(catalogue.family_of(found.model))

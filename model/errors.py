@@ -65,9 +65,11 @@ class Unsupported(ModelError):
 class PromptTooLong(ModelError):
     """Prompt and reserved answer do not fit the window; nothing was cut. Both sizes in tokens."""
 
-    def __init__(self, prompt_tokens: int, n_ctx: int, reserved: int = 0) -> None:
+    def __init__(self, prompt_tokens: int, n_ctx: int, reserved: int = 0, said: str = "") -> None:
+        """`said` are the words of a server that tells no numbers; the sizes may be 0 then."""
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens and the answer may take {reserved}, "
+            said
+            or f"the prompt has {prompt_tokens} tokens and the answer may take {reserved}, "
             f"but the model's window is {n_ctx}",
             "ask for less at once, or serve the model with a larger window (setting model.n_ctx)",
         )

@@ -5,13 +5,15 @@ restarted is never met through an old socket.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
+from model.deadline import Deadline
 from model.errors import (
     ModelError,
     Overloaded,
@@ -28,6 +30,12 @@ Json = dict[str, Any]
 
 MAX_EVENT = 8 * 1024 * 1024
 """Bytes of one event of a stream; more means the server is not what it claims to be."""
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of one whole answer, decompressed."""
+MAX_REFUSAL = 64 * 1024
+"""Bytes read of an answer that is an error."""
+CALL_S = 1800.0
+"""Seconds of one call from connecting to the last byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +55,17 @@ class Transport:
         *,
         attempts: int = 5,
         read_s: float = 600.0,
+        call_s: float = CALL_S,
         hint: str = "",
     ) -> None:
-        """`read_s` is the longest silence within an answer; a long prompt is silent while it is read."""
+        """`read_s` is the longest silence within an answer; a long prompt is silent while it is read.
+
+        `call_s` bounds one call in seconds, however steadily the answer drips; 0 means CALL_S.
+        """
         self._find = find
         self._endpoint = find()
         self._attempts = attempts
+        self._call_s = call_s or CALL_S
         self._hint = hint
         self._client = httpx2.Client(
             timeout=httpx2.Timeout(10.0, read=read_s),
@@ -88,7 +101,7 @@ class Transport:
             with attempt:
                 with self._send(method, path, body) as response:
                     try:
-                        content = response.read()
+                        content = b"".join(_capped(response))
                     except httpx2.TransportError as error:
                         raise Unreachable(
                             f"the answer of {self.url}{path} broke off: {_why(error)}", self._hint
@@ -98,20 +111,38 @@ class Transport:
 
     @contextmanager
     def _open(self, path: str, body: Json) -> Iterator[httpx2.Response]:
-        for attempt in policy(self._attempts):
-            with attempt:
-                sent = self._send("POST", path, body)
-                response = sent.__enter__()
-        try:
+        with ExitStack() as stack:
+            for attempt in policy(self._attempts):
+                with attempt:
+                    response = stack.enter_context(self._send("POST", path, body))
             yield response
-        finally:
-            sent.__exit__(None, None, None)
 
     @contextmanager
     def _send(self, method: str, path: str, body: Json | None) -> Iterator[httpx2.Response]:
-        """One request up to the headers of a good answer; every other answer is raised."""
+        """One request until its response is closed; every answer but a good one is raised."""
+        with Deadline(self._call_s) as deadline:
+            try:
+                with self._answered(method, path, body, deadline) as response:
+                    yield response
+            except (ModelError, httpx2.TransportError) as error:
+                if deadline.passed:
+                    raise self._late() from error
+                raise
+            if deadline.passed:  # an answer without a length looks whole when its connection is cut
+                raise self._late()
+
+    def _late(self) -> StreamBroken:
+        return StreamBroken(f"the answer of {self.url} was not done after {self._call_s:.0f} s", self._hint)
+
+    @contextmanager
+    def _answered(
+        self, method: str, path: str, body: Json | None, deadline: Deadline
+    ) -> Iterator[httpx2.Response]:
+        """The response once its headers are there and good."""
+        request = self._request(method, path, body)
+        request.extensions["trace"] = deadline.trace
         try:
-            response = self._client.send(self._request(method, path, body), stream=True)
+            response = self._client.send(request, stream=True)
         except httpx2.ReadTimeout as error:
             raise StreamBroken(f"{self.url} was silent for too long", self._hint) from error
         except httpx2.TransportError as error:
@@ -133,7 +164,7 @@ class Transport:
         """The error that an answer other than 200 stands for."""
         status = response.status_code
         try:
-            content = response.read()
+            content = _beginning(response)
         except httpx2.TransportError as error:
             content = _why(error).encode()
         text = _detail(content)
@@ -165,24 +196,31 @@ def _retry_after(response: httpx2.Response) -> float:
 def _decode(content: bytes, where: str) -> Any:
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ServerFailed(f"{where} did not answer with JSON: {content[:80]!r}") from error
 
 
 def _too_long(content: bytes) -> PromptTooLong | None:
-    """llama.cpp's own refusal of a prompt, with its numbers."""
+    """A server's own refusal of a prompt: llama.cpp's with its numbers, or OpenAI's and vLLM's in words."""
     try:
-        error = json.loads(content)["error"]
-        return PromptTooLong(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
-    except (ValueError, KeyError, TypeError):
+        error = json.loads(content)
+        error = error.get("error", error)
+        if "n_prompt_tokens" in error:
+            return PromptTooLong(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
+    text = _detail(content)
+    window = re.search(r"maximum context length is (\d{1,9}) tokens", text)
+    if window is None and error.get("code") != "context_length_exceeded":
+        return None
+    return PromptTooLong(0, int(window[1]) if window else 0, said=text)
 
 
 def _detail(content: bytes) -> str:
     """The message inside an error body, whichever of the usual shapes it has."""
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return content.decode("utf-8", "replace")[:300].strip()
     found = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(found, dict):
@@ -190,21 +228,65 @@ def _detail(content: bytes) -> str:
     return str(found)[:600]
 
 
+def _capped(response: httpx2.Response) -> Iterator[bytes]:
+    """The body as it comes, decompressed. Raises ServerFailed past MAX_ANSWER."""
+    size = 0
+    for chunk in response.iter_bytes():
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            raise ServerFailed(f"an answer of more than {MAX_ANSWER} bytes is no answer of a model")
+        yield chunk
+
+
+def _beginning(response: httpx2.Response) -> bytes:
+    """The first bytes of a body; what an error says stands there."""
+    content = b""
+    for chunk in response.iter_bytes():
+        content += chunk
+        if len(content) > MAX_REFUSAL:
+            break
+    return content[:MAX_REFUSAL]
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Lines of a stream, cut at line feeds only: a U+2028 inside an event is text. Raises StreamBroken."""
+    waiting, seen = bytearray(), 0
+    for chunk in chunks:
+        waiting += chunk
+        while (end := waiting.find(b"\n", seen)) >= 0:
+            yield waiting[:end].decode("utf-8", "replace")
+            del waiting[: end + 1]
+            seen = 0
+        seen = len(waiting)
+        if seen > MAX_EVENT:
+            raise StreamBroken(f"an event of more than {MAX_EVENT} bytes is no answer of a model")
+    yield waiting.decode("utf-8", "replace")
+
+
 def _parse_events(response: httpx2.Response) -> Iterator[Json]:
     """The JSON objects of a server-sent event stream; comments (keep-alive) are skipped."""
-    for line in response.iter_lines():
-        if len(line) > MAX_EVENT:
-            raise StreamBroken(f"an event of {len(line)} bytes is no answer of a model")
+    for line in _lines(_capped(response)):
         field, _, data = line.partition(":")
         data = data.strip()
         if field not in ("data", "error") or not data or data == "[DONE]":
             continue
         try:
             event = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StreamBroken(f"the stream holds something that is no event: {data[:80]!r}") from error
         if not isinstance(event, dict):
             raise StreamBroken(f"the stream holds something that is no event: {data[:80]!r}")
         if field == "error" or "error" in event:
             raise ServerFailed(f"the server gave up: {_detail(data.encode())}")
         yield event
+
+
+@contextmanager
+def understood(where: str) -> Iterator[None]:
+    """Turns what goes wrong while an answer is taken apart into ServerFailed."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ServerFailed(
+            f"the answer of {where} does not have the form it should have: {error}", "check model.url"
+        ) from error

@@ -4,21 +4,28 @@ What a server cannot do is refused here, never dropped on the way; model/probe.p
 """
 
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 
 from memory.records import Completion, Message, Usage
 from model.catalogue import FimTokens
 from model.errors import PromptTooLong, ServerFailed, StreamBroken, Unsupported
-from model.http import Json, Transport
+from model.http import Json, Transport, understood
 from model.probe import HINT, Probe
 from model.protocol import Capabilities, Sampling
 
-CONTROL = re.compile(r"<(?=\|[^|<>\s]{1,40}\|>)|<(?=/?s>|(?:start|end)_of_turn>)")
+CONTROL = re.compile(
+    r"<(?=\|[^|<>\s]{1,40}\|>|\uff5c[^\uff5c<>\s]{1,40}\uff5c>|/?s>|(?:bos|eos|pad|unk)>|(?:start|end)_of_turn>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\])"
+)
 """Start of a text that a server's tokenizer would read as a control token."""
 WORST = 32
 """Bytes of text in one token at most, white space not counted: fewer tokens mean that text was lost."""
+LONGEST = 256
+"""Characters of one token at most: a server that writes more than was asked for is cut off."""
+TOKEN_BYTES = 4
+"""Bytes of text taken for one token where the server counts none."""
 STOPS = 4
 """Stop texts that every server takes; further ones are applied here."""
 
@@ -26,13 +33,10 @@ STOPS = 4
 class UrlModel:
     """A model behind an OpenAI-compatible server. Implements model.protocol.Model."""
 
-    def __init__(
-        self, transport: Transport, probe: Probe, fim: FimTokens | None = None, call_s: float = 1800.0
-    ) -> None:
+    def __init__(self, transport: Transport, probe: Probe, fim: FimTokens | None = None) -> None:
         self._http = transport
         self._probe = probe
         self._fim = fim
-        self._call_s = call_s
 
     @property
     def capabilities(self) -> Capabilities:
@@ -130,43 +134,81 @@ class UrlModel:
         raise Unsupported("grammars")
 
     def _stream(self, path: str, body: Json, on_text: Callable[[str], None] | None) -> list[Completion]:
-        texts = [""] * body["n"]
-        reasons: dict[int, str] = {}
-        usage: Json = {}
-        deadline = time.monotonic() + self._call_s
+        answers = [_Answer() for _ in range(body["n"])]
+        room = body["max_tokens"] * LONGEST
+        where = f"{self._http.url}{path}"
         with closing(self._http.events(path, body)) as events:
-            for index, text, reason, told in _choices(events):
-                texts[index] += text
-                usage = told or usage
-                if reason:
-                    reasons[index] = reason
-                if on_text and text:
-                    on_text(text)
-                if time.monotonic() > deadline:
-                    raise StreamBroken(f"the answer was not done after {self._call_s:.0f} s")
-        if len(reasons) != body["n"]:
-            raise StreamBroken(f"{len(reasons)} of {body['n']} answers of {self._http.url} came to an end")
-        return [
-            self._completion(text, reasons[index], body, usage if index == 0 else {}, index)
-            for index, text in enumerate(texts)
-        ]
+            for event in events:
+                with understood(where):
+                    pieces = _take(event, answers)
+                if on_text:
+                    for text in filter(None, pieces):
+                        on_text(text)
+                if any(len(answer.text) > room for answer in answers):
+                    for answer in answers:
+                        answer.reason = answer.reason or "length"
+                    break
+        ended = sum(bool(answer.reason) for answer in answers)
+        if ended != len(answers):
+            raise StreamBroken(f"{ended} of {len(answers)} answers of {self._http.url} came to an end")
+        with understood(where):
+            _estimate(answers)
+            return [self._completion(answer, body, index) for index, answer in enumerate(answers)]
 
-    def _completion(self, text: str, reason: str, body: Json, usage: Json, index: int) -> Completion:
-        if reason not in ("stop", "length"):
-            raise ServerFailed(f"the server ended its answer with {reason!r}", HINT)
-        details = usage.get("prompt_tokens_details") or {}
+    def _completion(self, answer: "_Answer", body: Json, index: int) -> Completion:
+        if answer.reason not in ("stop", "length"):
+            raise ServerFailed(f"the server ended its answer with {answer.reason!r}", HINT)
+        details = answer.usage.get("prompt_tokens_details") or {}
         return Completion(
-            text=text,
-            finish_reason="length" if reason == "length" else "stop",
+            text=answer.text,
+            finish_reason="length" if answer.reason == "length" else "stop",
             usage=Usage(
-                prompt_tokens=int(usage.get("prompt_tokens") or 0),
+                prompt_tokens=int(answer.usage.get("prompt_tokens") or 0),
                 cached_tokens=int(details.get("cached_tokens") or 0),
-                completion_tokens=int(usage.get("completion_tokens") or 0),
+                completion_tokens=int(answer.usage.get("completion_tokens") or 0),
             ),
-            model=self._probe.model,
+            model=answer.model or self._probe.model,
+            weights=answer.weights,
             temperature=body["temperature"],
             seed=body["seed"] + index,
         )
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One completion while its events arrive."""
+
+    text: str = ""
+    reason: str = ""
+    """Why it ended; empty while it goes on."""
+    usage: Json = field(default_factory=dict)
+    """The cost of all answers of a request stands with the first one."""
+    model: str = ""
+    weights: str = ""
+
+
+def _take(event: Json, answers: list[_Answer]) -> list[str]:
+    """Adds what one event holds, chat or plain; gives the new pieces of text."""
+    answers[0].usage = event.get("usage") or answers[0].usage
+    for answer in answers:
+        answer.model = str(event.get("model") or answer.model)
+        answer.weights = str(event.get("system_fingerprint") or answer.weights)
+    pieces = []
+    for choice in event.get("choices") or []:
+        answer = answers[int(choice.get("index") or 0)]
+        delta = choice.get("delta") or {}
+        pieces.append(delta.get("content") or choice.get("text") or "")
+        answer.text += pieces[-1]
+        answer.reason = choice.get("finish_reason") or answer.reason
+    return pieces
+
+
+def _estimate(answers: list[_Answer]) -> None:
+    """Count what was written where the server does not tell: it must spend the run's limit all the same."""
+    if not answers[0].usage.get("completion_tokens"):
+        for answer in answers:
+            tokens = -(-len(answer.text.encode("utf-8", "replace")) // TOKEN_BYTES)
+            answer.usage = {**answer.usage, "completion_tokens": tokens}
 
 
 def _turns(messages: Sequence[Message]) -> list[Json]:
@@ -175,7 +217,7 @@ def _turns(messages: Sequence[Message]) -> list[Json]:
 
 def _inert(text: str) -> str:
     """A text in which nothing reads as a control token; the server gets no ids that could say so."""
-    return CONTROL.sub("<\u200b", text)
+    return CONTROL.sub(lambda begin: f"{begin[0]}\u200b", text)
 
 
 def _cut(answer: Completion, stops: Sequence[str]) -> Completion:
@@ -184,19 +226,6 @@ def _cut(answer: Completion, stops: Sequence[str]) -> Completion:
     if not ends:
         return answer
     return answer.model_copy(update={"text": answer.text[: min(ends)], "finish_reason": "stop"})
-
-
-def _choices(events: Iterator[Json]) -> Iterator[tuple[int, str, str, Json]]:
-    """(index, text, finish reason or "", usage or {}) of each event, chat or plain."""
-    for event in events:
-        usage = event.get("usage") or {}
-        choices = event.get("choices") or []
-        if usage and not choices:
-            yield 0, "", "", usage
-        for choice in choices:
-            delta = choice.get("delta") or {}
-            text = delta.get("content") or choice.get("text") or ""
-            yield int(choice.get("index") or 0), text, choice.get("finish_reason") or "", usage
 
 
 def _refuse_truncation(prompt_tokens: int, text: str, n_ctx: int) -> None:

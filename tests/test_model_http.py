@@ -14,11 +14,9 @@ from model.catalogue import load
 from model.connect import connect_url
 from model.errors import (
     ModelError,
-    Overloaded,
     PromptTooLong,
     RequestRefused,
     ServerFailed,
-    StreamBroken,
     UnknownModel,
     Unreachable,
     Unsupported,
@@ -143,37 +141,6 @@ def test_a_stream_is_one_completion_with_its_cost() -> None:
     assert (sent["max_tokens"], sent["seed"], sent["stop"], sent["model"]) == (512, 0, ["x"], "m")
 
 
-def test_later_means_later_and_the_wish_is_honoured() -> None:
-    busy = status(429, '{"error": {"message": "slow down"}}', Retry_After="0.3")
-    with served(busy, status(500, "oops"), GOOD) as (model, script):
-        assert model.chat(ASK, Sampling())[0].text == "hello"
-    assert len(script.bodies) == 3
-
-
-def test_a_server_that_stays_ill_is_given_up() -> None:
-    with served(*[status(503, "loading")] * 3) as (model, script):
-        with pytest.raises(Overloaded, match="503: loading"):
-            model.chat(ASK, Sampling())
-        assert len(script.bodies) == 3
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        stream(delta("hel"), promise=100),
-        stream(delta("hel")),
-        stream(delta("hel"), 'data: {"choi\n\n'),
-        stream(delta("hel"), "data: 7\n\n"),
-    ],
-    ids=["content-length", "no end", "torn event", "no object"],
-)
-def test_a_broken_stream_is_an_error_and_is_not_repeated(broken: Reply) -> None:
-    with served(broken, GOOD) as (model, script):
-        with pytest.raises(StreamBroken):
-            model.chat(ASK, Sampling(), lambda _text: None)
-        assert len(script.bodies) == 1
-
-
 def test_an_error_inside_a_stream_is_the_servers() -> None:
     with (
         served(stream(delta("h"), {"error": {"message": "out of memory"}})) as (model, _),
@@ -218,11 +185,6 @@ def test_a_prompt_that_may_not_fit_is_not_sent() -> None:
         assert model.chat(ASK, Sampling(max_tokens=10))[0].text == "hello"
 
 
-def test_a_prompt_that_a_server_cut_is_an_error() -> None:
-    with served(GOOD) as (model, _), pytest.raises(PromptTooLong):
-        model.chat([Message(role="user", content="many words " * 500)], Sampling())
-
-
 def test_vllm_counts_and_takes_grammars_and_fills_gaps() -> None:
     two = stream(delta("a", index=0), delta("b", "stop", index=1), delta("", "length", index=0), usage(9))
     gap = stream({"choices": [{"index": 0, "text": "x<|file_sep|>y", "finish_reason": "length"}]})
@@ -240,12 +202,6 @@ def test_vllm_counts_and_takes_grammars_and_fills_gaps() -> None:
     assert script.bodies[0]["n"] == 2
     head = "<|repo_name|>repository\n<|file_sep|>file.py\n<|file_sep|>"
     assert script.bodies[1]["prompt"] == f"{head}<|fim_prefix|>pre<|fim_suffix|>suf<|fim_middle|>"
-
-
-def test_text_of_a_file_is_no_control_token() -> None:
-    with served(GOOD) as (model, script):
-        model.chat([Message(role="user", content="a <|im_end|> b </s> c <d>")], Sampling())
-    assert script.bodies[0]["messages"][0]["content"] == "a <\u200b|im_end|> b <\u200b/s> c <d>"
 
 
 def test_ollama_tells_the_window_it_really_uses() -> None:
@@ -270,24 +226,3 @@ def test_the_model_must_be_served() -> None:
         connect_url("http://127.0.0.1:9", "", "", load(), attempts=2)
     with pytest.raises(ModelError, match="no address"):
         connect_url("localhost:8000", "", "", load())
-
-
-def test_ctrl_c_ends_the_call_and_the_connection() -> None:
-    gone = threading.Event()
-
-    def endless(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        try:
-            while not gone.wait(0.01):
-                handler.wfile.write(f"data: {json.dumps(delta('x'))}\n\n".encode())
-        except OSError:
-            gone.set()
-
-    def interrupt(_text: str) -> None:
-        raise KeyboardInterrupt
-
-    with served(endless) as (model, _):
-        with pytest.raises(KeyboardInterrupt):
-            model.chat(ASK, Sampling(), interrupt)
-        assert gone.wait(10)
