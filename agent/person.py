@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from agent.display_wrap import print_line
 from agent.editor import edit, page
 from agent.errors import EnvironmentMissing
 from agent.inert import inert_line
@@ -108,7 +109,7 @@ class Unattended:
     def tell(self, text: str) -> None:
         if self.screen is not None:
             self.screen.pause()
-            self.screen.console.print(Text(inert_line(text)))
+            print_line(self.screen.console, Text(inert_line(text)))
 
 
 class TerminalPerson:
@@ -132,6 +133,8 @@ class TerminalPerson:
 
     def _plan_answer(self, plan: Plan, checks: Sequence[Check]) -> Plan | None:
         text = to_text(plan, checks)
+        self.screen.pause()
+        self.screen.show_plan(plan, checks)
         while True:
             key = self._ask("Go on with this plan? Enter yes · e edit · q cancel > ")
             if key in {"", "y", "yes"}:
@@ -152,7 +155,7 @@ class TerminalPerson:
 
     def decide(self, diff: bytes, evaluation: Evaluation) -> Decision:
         self.screen.pause()
-        self.screen.show_diff(diff)
+        self.screen.show_diff(diff, asked=True)
         began = time.monotonic()
         decision = self._decision(diff, evaluation)
         return replace(decision, seconds=time.monotonic() - began)
@@ -203,7 +206,7 @@ class TerminalPerson:
     def _ask(self, question: str, *, as_is: bool = False) -> str | None:
         """One line of input, lower case unless `as_is`; None at the end of the input."""
         self.screen.pause()
-        _forget_typed(self.stdin)
+        forget_typed(self.stdin)
         self.screen.console.print(Text(question, style="bold"), end="")
         try:
             line = self.stdin.readline()
@@ -216,7 +219,7 @@ class TerminalPerson:
         return line.strip() if as_is else line.strip().lower()
 
     def _say(self, text: str) -> None:
-        self.screen.console.print(Text(inert_line(text)))
+        print_line(self.screen.console, Text(inert_line(text)))
 
 
 _HELP = (
@@ -231,7 +234,7 @@ def _question(evaluation: Evaluation) -> str:
     return f"Apply this change? {yes} · n no · e edit · d whole diff · q later · ? help > "
 
 
-def _forget_typed(stdin: TextIO) -> None:
+def forget_typed(stdin: TextIO) -> None:
     """Drop keys pressed while ADI worked: they were not meant as an answer."""
     if not stdin.isatty():
         return

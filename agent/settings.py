@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from agent.errors import UsageError
 from memory.records import Limits
+from sandbox.registries import DEFAULT as DEFAULT_REGISTRIES
 
 PREFIX: Final = "ADI_"
 PROJECT_FILE: Final = Path(".adi") / "config.toml"
@@ -86,6 +87,10 @@ class SandboxSettings(Section):
     pids: int = Field(256, ge=16)
     work_mb: int = Field(1024, ge=16)
     """Size of the work area, which counts as memory."""
+    registries: tuple[str, ...] = DEFAULT_REGISTRIES
+    """Where `adi prepare` may install from: `pypi+URL`, `npm+URL`, and URLs of other hosts. Empty: nowhere."""
+    prepare_mb: int = Field(3072, ge=64)
+    """Room for what `adi prepare` installs, which counts as memory while it does."""
 
 
 class UiSettings(Section):
@@ -227,6 +232,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():  # a policy is meant to be there
+            raise UsageError(f"{path} leads nowhere", f"edit or remove {path}") from None
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}", f"edit or remove {path}") from None

@@ -16,6 +16,7 @@ from sandbox.errors import CopyOutRefused, DiskFull, SandboxError, SandboxLost
 from sandbox.output import HeadTail
 from sandbox.owner import reap
 from sandbox.paths import check_path
+from sandbox.prepared import DEPS, SEARCH_PATH
 from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits, explain
 from sandbox.stream import STDOUT
 
@@ -29,13 +30,15 @@ MAX_COMMAND_BYTES = 100_000
 _MAX_LISTING_BYTES = 64 * 1024**2
 
 # Runs the command with stdout and stderr on one pipe, so their order is kept; then kills what it left behind,
-# so that nobody holds the pipe.
+# so that nobody holds the pipe. Only the command itself finds the programs of prepared packages: a stranger wrote
+# them, and one may be called `stat` or `tar`.
 _WRAPPER = f"""{counters.BEFORE}
 if [ ! -x {WORK} ] || [ ! -r {WORK} ] || [ ! -w {WORK} ]; then
     chmod 755 {WORK}; cd {WORK}; echo "[an earlier command locked {WORK}; its rights were restored]"
 fi
 shell=/bin/sh; [ -x /bin/bash ] && shell=/bin/bash
-if [ "$2" = input ]; then $shell -c "$1" 2>&1; else $shell -c "$1" 2>&1 </dev/null; fi
+found={SEARCH_PATH}:$PATH
+if [ "$2" = input ]; then PATH=$found $shell -c "$1" 2>&1; else PATH=$found $shell -c "$1" 2>&1 </dev/null; fi
 status=$?
 kill -9 -1
 exit $status
@@ -43,6 +46,11 @@ exit $status
 _EXTRACT = 'rm -rf -- "$@" && exec tar -xpmf - --unlink-first --recursive-unlink'
 _UNLOCK = f"""chmod 755 {WORK}; cd {WORK}
 exec find . \\( -type d ! -perm -700 -o -type f ! -perm -400 \\) -execdir chmod u+rwX '{{}}' \\;"""
+# Some programs want the folder itself, beside package.json.
+_LINK_MODULES = (
+    f"{{ [ ! -d {DEPS}/node_modules ] || [ -e node_modules ] || [ -L node_modules ] "
+    f"|| ln -s {DEPS}/node_modules .; }} && "
+)
 _FETCH = "exec tar -cf - --format=pax --no-recursion --null --verbatim-files-from -T -"
 
 
@@ -101,7 +109,7 @@ class DockerSandbox:
         if self._container is None:
             container = Container(self._client, self._image, self._run_id, self._limits)
             try:
-                list_script = listing.script(self._pruned)
+                list_script = f"{_LINK_MODULES}{listing.script(self._pruned)}"
                 if self._overlay:
                     container.script(_EXTRACT, stdin=self._archive)
                     self._send(container, self._overlay)
