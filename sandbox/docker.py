@@ -30,8 +30,8 @@ MAX_COMMAND_BYTES = 100_000
 _MAX_LISTING_BYTES = 64 * 1024**2
 
 # Runs the command with stdout and stderr on one pipe, so their order is kept; then kills what it left behind,
-# so that nobody holds the pipe. Only the command itself finds the programs of prepared packages: a stranger wrote
-# them, and one may be called `stat` or `tar`.
+# so that nobody holds the pipe. Only the command itself finds the programs of prepared packages: a stranger
+# wrote them, and one may be called `stat` or `tar`.
 _WRAPPER = f"""{counters.BEFORE}
 if [ ! -x {WORK} ] || [ ! -r {WORK} ] || [ ! -w {WORK} ]; then
     chmod 755 {WORK}; cd {WORK}; echo "[an earlier command locked {WORK}; its rights were restored]"
@@ -216,15 +216,22 @@ class DockerSandbox:
             self._container = None
 
     def write(self, files: Mapping[str, bytes | None]) -> None:
-        """Write or delete files in the copy. Raises SandboxError; a lost container is replaced once."""
+        """Write or delete files in the copy. Raises SandboxError.
+
+        A container that is lost is replaced once, and one that cannot be written to: a command may have put a
+        link in the place of a folder, or filled the work area.
+        """
         for path in files:
             check_path(path)
         if not files:
             return
         try:
             self._send(self._ready(), files)
-        except SandboxLost:
-            self._discard()
+        except SandboxError as error:
+            if isinstance(error, SandboxLost):
+                self._discard()
+            else:
+                self._drop_changes("it could not be written to")
             self._send(self._ready(), files)
         self._overlay.update(files)
         self._written.update({path: _digest(data) for path, data in files.items()})
