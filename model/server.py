@@ -89,7 +89,9 @@ def _wait_for_end(state: ServerState, timeout_s: float) -> None:
     while state.alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     with suppress(ChildProcessError):  # when it was started by this process, nothing of it stays
-        os.waitpid(state.pid, os.WNOHANG)
+        # its threads end after it looks dead, and it can be collected only then
+        while os.waitpid(state.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 @contextmanager
