@@ -9,6 +9,7 @@ import typer
 
 from agent import suites
 from agent.display import Display, make_console
+from agent.inert import inert_line
 from agent.session import docker_sandboxes, open_session
 from agent.settings import Settings, directories, load
 
@@ -42,15 +43,17 @@ def quixbugs(
     results = out or directories().data / "eval" / "quixbugs.jsonl"
     rows = suites.run_suite("quixbugs", tasks, results, _opener(settings), _tell)
     lines = suites.summary_lines(rows)
-    typer.echo("\n".join(lines))
+    typer.echo("\n".join(map(inert_line, lines)))
     if table is not None:
         table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    typer.echo(f"results: {results}", err=True)
+    typer.echo(f"results: {inert_line(str(results))}", err=True)
 
 
 def _tell(row: suites.Row) -> None:
     verdict = "solved" if row.solved else f"not solved ({row.stop})"
-    typer.echo(f"{row.name}: {verdict} in {row.wall_s:.0f} s, {row.executed} candidates run", err=True)
+    typer.echo(
+        f"{inert_line(row.name)}: {verdict} in {row.wall_s:.0f} s, {row.executed} candidates run", err=True
+    )
 
 
 def _opener(settings: Settings) -> "suites.Opener":

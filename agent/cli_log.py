@@ -26,6 +26,7 @@ def log(
 ) -> None:
     """List runs and how each one ended, newest first: of this repository, or of all outside one."""
     from agent.display_log import run_rows, run_table, runs_document
+    from agent.inert import inert_line
 
     root = None if everywhere else _root(repo)
     with _store() as store:
@@ -38,13 +39,15 @@ def log(
     elif runs:
         console.print(run_table(runs, with_repo=root is None))
     else:
-        typer.echo(f"no runs in {root} yet; adi log --all lists every repository" if root else "no runs yet")
+        where = f"no runs in {inert_line(str(root))} yet; adi log --all lists every repository"
+        typer.echo(where if root else "no runs yet")
 
 
 def show(run: Id, as_json: AsJson = False) -> None:
     """Tell what happened in a run: plan, actions, checks, verdict, decisions and the diff."""
     from agent.display_diff import diff_lines
     from agent.display_log import head_lines, run_document, story_lines
+    from agent.display_wrap import print_line
 
     with _store() as store:
         found = store.run(run)
@@ -56,7 +59,7 @@ def show(run: Id, as_json: AsJson = False) -> None:
         return
     console = _console()
     for line in (*head_lines(found, events), *story_lines(events), *diff_lines(diff, fold=False)):
-        console.print(line, soft_wrap=True)
+        print_line(console, line)
 
 
 def replay(

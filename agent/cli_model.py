@@ -1,6 +1,7 @@
 """`adi model` and `adi serve`: the files of models, and the server that runs one of them."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -70,14 +71,15 @@ def pull(
     with _progress(wanted) as (progress, say):
         options = Options(offline=offline or settings.model.offline, progress=progress, say=say)
         found = fetch(store, wanted, options)
-    typer.echo(f"{found.name} is at {found.path}", err=True)
+    _say(f"{found.name} is at {found.path}")
 
 
 @app.command()
 def path(model: Name = "") -> None:
     """Print where a model's file is."""
     store, settings = _open()
-    typer.echo(str(store.find(model or _default(settings)).path))
+    found = str(store.find(model or _default(settings)).path)
+    typer.echo(inert_line(found) if sys.stdout.isatty() else found)  # a program needs the very name
 
 
 @app.command()
@@ -87,7 +89,7 @@ def verify(model: Name = "") -> None:
 
     store, settings = _open()
     found = check(store, model or _default(settings))
-    typer.echo(f"{found.path}: sha256 {found.sha256}, as the catalogue promises")
+    typer.echo(inert_line(f"{found.path}: sha256 {found.sha256}, as the catalogue promises"))
 
 
 def serve(
@@ -104,10 +106,10 @@ def serve(
 
     folder = directories().server
     if status:
-        typer.echo(_status(find(folder), as_json))
+        typer.echo(inert_line(_status(find(folder), as_json)))
     elif stop:
         ended = end(folder)
-        typer.echo(f"ended the server of {ended.name}" if ended else "no server was running", err=True)
+        _say(f"ended the server of {ended.name}" if ended else "no server was running")
     else:
         raise typer.Exit(_serve(model, port, idle, folder))
 
@@ -224,9 +226,9 @@ def _register(place: str, sha256: str, name: str, catalogue: "Catalogue") -> str
 @contextmanager
 def _progress(name: str) -> "Iterator[tuple[Progress, Callable[[str], None]]]":
     """A bar at a terminal, a line now and then elsewhere; both on stderr."""
-    from rich.console import Console
+    from agent.display import make_console
 
-    console = Console(stderr=True)
+    console = make_console(sys.stderr)
     if not console.is_terminal:
         yield _plain(name), _say
         return
@@ -234,17 +236,17 @@ def _progress(name: str) -> "Iterator[tuple[Progress, Callable[[str], None]]]":
     from rich.progress import TransferSpeedColumn as Speed
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         Speed(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(name, start=True, total=None)
+        task = bar.add_task(inert_line(name), start=True, total=None)
         yield (
             lambda done, total: bar.update(task, completed=done, total=total or None),
-            lambda line: bar.console.print(inert_line(line), markup=False, highlight=False),
+            lambda line: bar.console.print(inert_line(line)),
         )
 
 

@@ -48,5 +48,5 @@ def banner(f: Front) -> list[str]:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{inert_line(text)}\n")
     sys.stdout.flush()

@@ -6,7 +6,7 @@ every event is one line (a verdict brings its table). The display never asks any
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, TextIO
 
@@ -16,21 +16,25 @@ from rich.text import Text
 from agent.display_diff import diff_lines
 from agent.display_lines import (
     DOING,
-    action_line,
+    action_lines,
     check_line,
+    command_lines,
     count,
     event_lines,
     failure_lines,
     object_of,
+    plan_lines,
     seconds,
 )
 from agent.display_live import Activity, Heartbeat, LiveLine
+from agent.display_wrap import print_line
 from agent.inert import inert_line
 from agent.output import add
 from memory.records import (
     Action,
     ActionEnded,
     ActionStarted,
+    Check,
     CheckRan,
     Completed,
     Event,
@@ -144,9 +148,14 @@ class Display:
             lines = chunk.decode("utf-8", "replace").splitlines()
             self._activity.tail.extend(line for line in lines if line.strip())
 
-    def show_diff(self, diff: bytes) -> None:
-        """Draw the diff, long hunks folded."""
-        self._print(diff_lines(diff))
+    def show_diff(self, diff: bytes, *, asked: bool = False) -> None:
+        """Draw the diff, long hunks folded; whatever the verbosity when somebody is `asked` about it."""
+        self._print(diff_lines(diff), loud=asked)
+
+    def show_plan(self, plan: Plan, checks: Sequence[Check]) -> None:
+        """Draw what is still to see of a plan before somebody is asked: the commands, and itself if quiet."""
+        lines = list(plan_lines(plan)) if self._verbosity < 0 else []
+        self._print([*lines, *command_lines(plan, checks)], loud=True)
 
     def whole_diff(self, diff: bytes) -> str:
         """The unfolded diff as text for a pager, colours included where the console has them."""
@@ -170,7 +179,7 @@ class Display:
                 self._doing(f"{DOING.get(action.tool, inert_line(action.tool))} {object_of(action)}")
             case ActionEnded(observation=observation):
                 self._settle_search()
-                self._print([action_line(self._action, observation)])
+                self._print(action_lines(self._action, observation))
                 self._doing("Working")
             case CheckRan(purpose="candidate"):
                 self._candidate(payload)
@@ -253,7 +262,7 @@ class Display:
             self._heartbeat.touch()
             try:
                 for line in lines:
-                    self.console.print(line, soft_wrap=self.plain)
+                    print_line(self.console, line)
             except OSError:  # the reader of the pipe or the terminal is gone; the run goes on
                 self._gone = True
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from rich.text import Text
 
+from agent.doubts import doubts
 from agent.inert import inert, inert_line
 
 FOLD_LINES: Final = 60
@@ -116,6 +117,9 @@ def _file_lines(file: FileDiff, fold: bool) -> Iterator[Text]:
     if file.notes:
         header.append(f" {', '.join(inert_line(note) for note in file.notes)}", style="yellow")
     yield header
+    texts = [file.path, *(line for hunk in file.hunks for line in hunk.lines if line.startswith("+"))]
+    for doubt in doubts(texts):
+        yield Text(f"! This holds {doubt}", style="yellow")
     for hunk in file.hunks:
         yield Text(inert_line(hunk.header), style="cyan")
         yield from _hunk_lines(hunk.lines, fold)

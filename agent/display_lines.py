@@ -3,16 +3,18 @@
 Everything that came from a model, a repository or a tool passes `inert`; rich markup is never read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from agent.doubts import doubts
 from agent.inert import inert_line
 from memory.records import (
     Action,
     Applied,
+    Check,
     CheckRan,
     CheckResult,
     Evaluation,
@@ -114,6 +116,12 @@ def action_line(action: Action | None, observation: Observation) -> Text:
     return text.append(f"  {seconds(observation.duration_s)}", style="dim")
 
 
+def action_lines(action: Action | None, observation: Observation) -> list[Text]:
+    """The line of an action, and what a reader should know about its text."""
+    texts = [observation.summary, *strings(action.arguments if action else {})]
+    return [action_line(action, observation), *doubt_lines(texts)]
+
+
 def check_line(result: CheckResult, verb: str) -> Text:
     """`✗ Ran pytest 3 passed, 1 failed  0.5 s`."""
     text = Text("✓ " if result.passed else "✗ ", style="green" if result.passed else "red")
@@ -153,6 +161,16 @@ def plan_lines(plan: Plan) -> Iterator[Text]:
         if step.files:
             line.append(f"  {', '.join(inert_line(path) for path in step.files)}", style="cyan")
         yield line.append(f"  check: {inert_line(step.check)}", style="dim")
+
+
+def command_lines(plan: Plan, checks: Iterable[Check]) -> Iterator[Text]:
+    """The whole commands behind the names of a plan's checks, line for line."""
+    named = {step.check for step in plan.steps}
+    for check in checks:
+        if check.name in named and check.command != check.name:
+            first, *rest = check.command.split("\n")
+            yield Text(f"  {inert_line(check.name)} runs: {inert_line(first)}", style="dim")
+            yield from (Text(f"    | {inert_line(line)}", style="dim") for line in rest)
 
 
 def table_lines(results: tuple[CheckResult, ...]) -> Iterator[Text]:
@@ -261,4 +279,24 @@ LINES: Final[dict[str, Callable[[Any], Iterator[Text]]]] = {
 def event_lines(payload: Payload) -> list[Text]:
     """Lines of one event that stands for itself; empty for those that only move the live line."""
     draw = LINES.get(payload.kind)
-    return list(draw(payload)) if draw else []
+    lines = list(draw(payload)) if draw else []
+    return [*lines, *doubt_lines(strings(payload.model_dump()))] if lines else []
+
+
+def doubt_lines(texts: Iterable[str]) -> Iterator[Text]:
+    """A warning below a text that hides something or looks like another."""
+    for doubt in doubts(texts):
+        yield Text(f"! This holds {doubt}", style="yellow")
+
+
+def strings(value: object) -> Iterator[str]:
+    """All texts in a record, those left out that are never drawn: the output of commands."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key != "output":
+                yield from strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from strings(item)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from agent.display_lines import action_line, count, event_lines, seconds
+from agent.display_lines import action_lines, count, event_lines, seconds
 from agent.inert import inert_line
 from memory.records import (
     SCHEMA_VERSION,
@@ -64,7 +64,7 @@ def run_table(runs: Iterable[RunSummary], *, with_repo: bool) -> Table:
     for run in runs:
         state = state_of(run)
         table.add_row(
-            Text(run.id, style="bold"),
+            Text(inert_line(run.id), style="bold"),
             Text(local_time(run.started)),
             *((Text(inert_line(run.repo)),) if with_repo else ()),
             Text(state, style=STYLES.get(state, "red")),
@@ -144,7 +144,7 @@ def story_lines(events: Iterable[Event]) -> Iterator[Text]:
 def _lines(event: Event, action: Action | None) -> list[Text]:
     match event.payload:
         case ActionEnded(observation=observation):
-            return [action_line(action, observation)]
+            return action_lines(action, observation)
         case Completed(purpose=purpose, completion=completion):
             wrote = count(completion.usage.completion_tokens, "token")
             return [Text(f"· model ({purpose}): {wrote}, {completion.finish_reason}", style="dim")]

@@ -160,7 +160,7 @@ def save_traceback(exception: BaseException, folder: Path) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"error-{strftime('%Y%m%d-%H%M%S')}.txt"
-        path.write_text(inert("".join(traceback.format_exception(exception))))
+        path.write_text(inert("".join(traceback.format_exception(exception))), encoding="utf-8")
     except OSError:
         return None
     return path

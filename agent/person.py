@@ -74,8 +74,12 @@ class Screen(Protocol):
         """Take the live line away, so that a question stands still."""
         ...
 
-    def show_diff(self, diff: bytes) -> None:
-        """Draw the diff, long hunks folded."""
+    def show_plan(self, plan: Plan, checks: Sequence[Check]) -> None:
+        """Draw what somebody must see before the plan is approved, whole commands too."""
+        ...
+
+    def show_diff(self, diff: bytes, *, asked: bool = False) -> None:
+        """Draw the diff, long hunks folded; `asked`: somebody decides on it."""
         ...
 
     def whole_diff(self, diff: bytes) -> str:
