@@ -7,9 +7,11 @@ Exit codes: 0 accepted, 1 unexpected error, 2 usage, 3 not accepted, 4 needs a p
 
 import difflib
 import importlib
+import io
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Annotated, Any, Final, NoReturn
 
@@ -110,12 +112,30 @@ def main() -> NoReturn:
     debug = "--debug" in own
     if debug:
         arguments.remove("--debug")
+    _say_anything()
     code = _guarded(arguments, debug)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
     sys.exit(code)
+
+
+def _say_anything() -> None:
+    """No character ends a command in a locale that lacks it; what a thread dies of is shown inert too."""
+    from agent.inert import inert
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def report(died: threading.ExceptHookArgs) -> None:
+        import traceback
+
+        trace = traceback.format_exception(died.exc_type, died.exc_value, died.exc_traceback)
+        sys.stderr.write(inert("".join(trace)))
+
+    threading.excepthook = report
 
 
 def _guarded(arguments: list[str], debug: bool) -> int:
@@ -173,7 +193,9 @@ def _report(error: BaseException, debug: bool) -> None:
         if debug:
             import traceback
 
-            traceback.print_exception(error)
+            from agent.inert import inert
+
+            sys.stderr.write(inert("".join(traceback.format_exception(error))))
         sys.stderr.write("".join(f"{line}\n" for line in error_lines(error)))
     except OSError:  # the terminal is gone
         return
