@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,7 +19,7 @@ from agent.settings import Directories, Settings, directories, load
 from sandbox.repository import locate
 
 if TYPE_CHECKING:
-    from agent.session import Session
+    from agent.session import Outcome, Session
     from memory.records import RunSummary
 
 Repo = Annotated[Path, typer.Option("--repo", help="Directory in the git repository.")]
@@ -117,12 +117,29 @@ def run(
     with front(repo, flags, yes=yes, review_plans=not no_plan_review, form=form, verbosity=verbosity) as f:
         try:
             with session_of(f) as session:
-                outcome = session.run(prompt, f.settings.run.checks)
+                outcome = _with_packages(f, lambda: session.run(prompt, f.settings.run.checks))
         except BaseException as error:
             f.output.fail(error)
             raise
         f.output.finish(outcome)
     raise typer.Exit(outcome.exit_code)
+
+
+def _with_packages(f: Front, work: "Callable[[], Outcome]") -> "Outcome":
+    """Do the work; where packages are missing, offer a person to install them, and do it again."""
+    from agent.environment import DependenciesMissing
+
+    try:
+        return work()
+    except DependenciesMissing as missing:
+        if isinstance(f.person, Unattended):
+            raise
+        from agent.cli_prepare import prepare_repository
+
+        f.person.tell(str(missing))
+        if prepare_repository(f.settings, f.repo, yes=False):
+            raise
+    return work()
 
 
 def review(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from agent.accept import Ending, settle
 from agent.context import fitting
+from agent.environment import require
 from agent.evaluate import evaluate
 from agent.localize import suspects
 from agent.person import Person
@@ -28,6 +29,7 @@ def run_task(run: Run, person: Person, judge: Judge) -> Ending:
 def gather(run: Run) -> None:
     """See how the checks stand before anything is changed."""
     run.baseline = tuple(run.check(check, "gather") for check in run.task.checks)
+    require(run)
 
 
 def reflect(run: Run) -> Plan:

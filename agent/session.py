@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from agent.accept import Ending, decide, take_back
+from agent.environment import image_of
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
 from agent.models import named
@@ -68,6 +69,8 @@ class Session:
     """Connects, or gives the model that is connected; the argument hears of progress."""
     sandbox: Callable[[Callable[[str], None], str], MakeSandbox]
     """Makes the maker of sandboxes for an image profile."""
+    image: Callable[[WorkCopy, str], str] = lambda _files, profile: recipe(profile).tag
+    """Names the image for these files and a profile."""
     on_text: Callable[[str], None] | None = None
     on_output: Callable[[bytes], None] | None = None
 
@@ -90,7 +93,7 @@ class Session:
             base_commit=copied.base_commit,
             tree=copied.tree,
             dirty=copied.dirty,
-            image=self.settings.sandbox.image or recipe(image_profile(found, files.paths())).tag,
+            image=self.image(files, image_profile(found, files.paths())),
             checks=found,
             limits=self.settings.run.limits,
         )
@@ -306,6 +309,7 @@ def open_session(
             store=store,
             model=_Connected(settings, places, stack),
             sandbox=lambda progress, profile: docker_sandboxes(settings, progress, profile),
+            image=lambda files, profile: image_of(settings, files, profile),
             on_text=on_text,
             on_output=on_output,
         )
@@ -338,7 +342,8 @@ def docker_sandboxes(settings: Settings, progress: Callable[[str], None], profil
     from sandbox.images import ensure_image
 
     reap()
-    image = settings.sandbox.image or ensure_image(profile, progress)
+    if not settings.sandbox.image:
+        ensure_image(profile, progress)
     limits = SandboxLimits(
         memory_bytes=settings.sandbox.memory_mb * 1024**2,
         cpus=settings.sandbox.cpus,
@@ -346,10 +351,15 @@ def docker_sandboxes(settings: Settings, progress: Callable[[str], None], profil
         work_bytes=settings.sandbox.work_mb * 1024**2,
     )
 
+    images: dict[str, str] = {}
+
     def make(files: WorkCopy, run_id: str) -> Sandbox:
+        tree = files.snapshot.tree
+        if tree not in images:
+            images[tree] = image_of(settings, files, profile)
         return DockerSandbox(
             files.archive(),
-            image=image,
+            image=images[tree],
             run_id=run_id,
             limits=limits,
             ignored=lambda paths: files.ignored(paths),

@@ -88,7 +88,7 @@ class SandboxSettings(Section):
     work_mb: int = Field(1024, ge=16)
     """Size of the work area, which counts as memory."""
     registries: tuple[str, ...] = DEFAULT_REGISTRIES
-    """Where `adi prepare` may install from: `pypi+URL`, `npm+URL`, and URLs of other hosts. Empty: nowhere."""
+    """Where `adi prepare` may install from: `pypi+URL`, `npm+URL`, URLs of other hosts. Empty: nowhere."""
     prepare_mb: int = Field(3072, ge=64)
     """Room for what `adi prepare` installs, which counts as memory while it does."""
 

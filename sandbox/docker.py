@@ -151,6 +151,7 @@ class DockerSandbox:
                 stdin=stdin or None,
                 stop=run.must_stop,
             )
+            run.ended()
             status = self._status(container, ended, run)
         except SandboxError as error:
             self._discard()
@@ -321,6 +322,7 @@ class _Run:
         self._on_output = on_output
         self._told = bytearray()
         self._began = time.monotonic()
+        self._took = 0.0
 
     def take(self, kind: int, data: bytes) -> None:
         if kind != STDOUT:
@@ -332,6 +334,10 @@ class _Run:
                 self._on_output(data)
             except Exception as error:  # noqa: BLE001 - raised again once the command is dead
                 self.failure = error
+
+    def ended(self) -> None:
+        """The command is over, or its time is; what follows is not its own."""
+        self._took = time.monotonic() - self._began
 
     @property
     def over_cap(self) -> bool:
@@ -351,7 +357,7 @@ class _Run:
             ended.exit_code,
             self.output.bytes(),
             self.output.truncated,
-            time.monotonic() - self._began,
+            self._took or time.monotonic() - self._began,
             detail,
         )
 

@@ -137,7 +137,7 @@ class Step:
 
     def _install(self, workshop: "_Workshop", gate: Path, made: Made) -> None:
         """The only part with a way out; it is closed before this returns or raises."""
-        with Egress(gate, self.registries.places, self.caps) as egress:
+        with Egress(gate, self.registries.places(self.wanted.kind), self.caps) as egress:
             try:
                 if not gate_is_open(workshop, f"{GATE}/{SOCKET}"):
                     raise PrepareFailed(

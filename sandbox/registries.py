@@ -46,9 +46,14 @@ class Registries:
     """A checked allow-list."""
 
     entries: tuple[str, ...]
-    places: tuple[Place, ...]
+    hosts: dict[str, tuple[Place, ...]]
+    """Kind of the entry to its hosts; empty for plain URLs."""
     indexes: dict[str, str]
     """`pypi` and `npm`, as far as they are listed, to the URL without the prefix."""
+
+    def places(self, kind: str) -> tuple[Place, ...]:
+        """What installing from one kind of index may reach: not the other index, whose users can publish."""
+        return tuple(dict.fromkeys((*self.hosts.get(kind, ()), *self.hosts.get("", ()))))
 
 
 def parse(entries: Iterable[str]) -> Registries:
@@ -59,17 +64,17 @@ def parse(entries: Iterable[str]) -> Registries:
             "sandbox.registries is an empty list: nothing may be reached, so nothing can be installed",
             "name the registries in your own configuration, or remove the key for the public ones",
         )
-    places: dict[tuple[str, int], Place] = {}
+    hosts: dict[str, tuple[Place, ...]] = {}
     indexes: dict[str, str] = {}
     for entry in entries:
         kind, plus, url = entry.partition("+")
         if not plus or kind not in _KINDS:
             kind, url = "", entry
         place = _place(url, named=entry not in DEFAULT)
-        places.setdefault((place.host, place.port), place)
+        hosts[kind] = (*hosts.get(kind, ()), place)
         if kind and indexes.setdefault(kind, url.rstrip("/")) != url.rstrip("/"):
             raise RegistryRefused(f"sandbox.registries names two for {kind}", "leave one of them")
-    return Registries(entries, tuple(places.values()), indexes)
+    return Registries(entries, hosts, indexes)
 
 
 def _place(url: str, *, named: bool) -> Place:

@@ -123,7 +123,7 @@ def test_an_allowed_host_is_reached_and_its_bytes_are_passed_both_ways(folder: P
     ],
 )
 def test_everything_else_is_refused_and_named(folder: Path, request_line: str, named: str) -> None:
-    with Egress(folder, parse(DEFAULT).places, EgressCaps(head_s=0.3)) as egress:
+    with Egress(folder, parse(DEFAULT).places("pypi"), EgressCaps(head_s=0.3)) as egress:
         got = ask(folder, f"{request_line} HTTP/1.1\r\n\r\n".encode() if request_line else b"\r\n")
     assert got.startswith(b"HTTP/1.1 403 Forbidden\r\n")
     assert [(one.host, one.allowed) for one in egress.asked] == [(named, False)]
@@ -210,7 +210,7 @@ def test_too_much_sent_away_cuts_the_connection_and_what_follows(folder: Path, e
 
 
 def test_a_slow_or_endless_head_holds_nothing_up(folder: Path) -> None:
-    with Egress(folder, parse(DEFAULT).places, EgressCaps(head_s=0.3, at_once=2)):
+    with Egress(folder, parse(DEFAULT).places("pypi"), EgressCaps(head_s=0.3, at_once=2)):
         assert b"403" in ask(folder, b"CONNECT pypi.org")
         assert b"403" in ask(folder, b"x" * 40_000)
 
@@ -246,7 +246,7 @@ def test_plain_http_reaches_only_the_registry_on_this_machine(folder: Path) -> N
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         port = server.server_address[1]
-        places = parse([f"pypi+http://127.0.0.1:{port}/simple"]).places
+        places = parse([f"pypi+http://127.0.0.1:{port}/simple"]).places("pypi")
         target = f"http://127.0.0.1:{port}/simple/x/?a=b"
         with Egress(folder, places) as egress:
             got = ask(
@@ -295,12 +295,11 @@ def test_a_registry_with_a_password_is_refused_and_not_repeated(url: str) -> Non
     assert "token" not in str(caught.value)
 
 
-def test_the_default_list_is_the_public_indexes_by_tls() -> None:
+def test_the_default_list_is_the_public_indexes_by_tls_each_for_its_own_kind() -> None:
     found = parse(DEFAULT)
-    assert {str(place) for place in found.places} == {
-        "pypi.org", "files.pythonhosted.org", "registry.npmjs.org",
-    }  # fmt: skip
-    assert all(place.tls and not place.named for place in found.places)
+    assert set(map(str, found.places("pypi"))) == {"pypi.org", "files.pythonhosted.org"}
+    assert set(map(str, found.places("npm"))) == {"files.pythonhosted.org", "registry.npmjs.org"}
+    assert all(place.tls and not place.named for kind in ("pypi", "npm") for place in found.places(kind))
 
 
 @given(st.binary(max_size=200))
