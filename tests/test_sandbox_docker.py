@@ -1,12 +1,10 @@
-"""The Docker sandbox under attack: limits, leftovers, copy-out, losses. Needs an engine and the image."""
+"""The Docker sandbox: what commands get, what is copied out, how it looks from inside and outside."""
 
 import hashlib
-import io
 import os
 import statistics
-import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import docker
 import pytest
@@ -14,33 +12,14 @@ import pytest
 from sandbox.archive import ArchiveCaps
 from sandbox.container import ENVIRONMENT
 from sandbox.docker import DockerSandbox, connect
-from sandbox.errors import CopyOutRefused, DiskFull, ImageMissing
+from sandbox.errors import CopyOutRefused, ImageMissing
 from sandbox.images import ensure_image
 from sandbox.owner import PID, RUN
-from sandbox.protocol import SandboxLimits
+from tests.containment_kit import LIMITS, pack
 
 pytestmark = pytest.mark.container
 
-LIMITS = SandboxLimits(
-    memory_bytes=256 * 1024**2,
-    work_bytes=32 * 1024**2,
-    work_inodes=3000,
-    pids=64,
-    output_bytes=4096,
-    output_stop_bytes=4 * 1024**2,
-    ttl_s=300,
-)
 FILES = {"pkg/mod.py": b"x = 1\n", "run.sh": b"#!/bin/sh\n", "empty": b""}
-
-
-def pack(files: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for path, data in files.items():
-            info = tarfile.TarInfo(path)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +72,6 @@ def test_output_exit_code_and_input(sandbox: DockerSandbox) -> None:
     echoed = sandbox.run("sha256sum", timeout_s=20, stdin=data)
     assert echoed.output.split()[0].decode() == hashlib.sha256(data).hexdigest()
     assert sandbox.run("true", timeout_s=20, stdin=data).status == "ok"  # input that nobody reads
-    for code in (124, 137, 143):  # B05
-        assert sandbox.run(f"exit {code}", timeout_s=20).status == "nonzero"
     assert sandbox.run("a\0b", timeout_s=20).status == "refused"
     assert sandbox.run("#" * 200_000, timeout_s=20).status == "refused"
 
@@ -106,63 +83,6 @@ def test_a_display_that_fails_ends_the_command(sandbox: DockerSandbox, client: d
     with pytest.raises(BrokenPipeError):
         sandbox.run("echo x; sleep 1000", timeout_s=30, on_output=broken)
     assert processes(client) == []
-
-
-@pytest.mark.parametrize(
-    ("command", "status"),
-    [
-        ("sleep 1000", "timeout"),  # B01
-        ("setsid sleep 1000 & setsid nohup sleep 1000 & echo started", "ok"),  # B02
-        ("sleep 1000 & exit 4", "nonzero"),  # B03: the child holds the pipe
-        ("trap '' TERM INT HUP; nohup setsid sleep 1000 & kill -STOP $$", "timeout"),  # B04
-        ("setsid sleep 1000 & kill -9 $PPID; sleep 1000", "nonzero"),  # the wrapper itself is killed
-        ("bomb() { bomb | bomb & }; bomb; sleep 1", "ok"),  # A01
-        ("trap '' TERM; bomb() { bomb | bomb & }; bomb; sleep 1000", "timeout"),
-        ("for i in $(seq 1000); do (true & ) ; done", "ok"),  # B07
-    ],
-)
-def test_everything_is_dead_when_run_returns(
-    sandbox: DockerSandbox, client: docker.APIClient, command: str, status: str
-) -> None:
-    began = time.monotonic()
-    result = sandbox.run(command, timeout_s=2)
-    assert result.status == status
-    assert (result.exit_code is None) == (status == "timeout")
-    assert time.monotonic() - began < 12
-    after = sandbox.run("echo alive", timeout_s=20)
-    assert (after.status, after.output) == ("ok", b"alive\n")
-    assert processes(client) == []
-
-
-def test_timeouts_are_kept(sandbox: DockerSandbox) -> None:
-    result = sandbox.run("echo before; sleep 1000", timeout_s=2)
-    assert result.output == b"before\n"
-    assert 1.9 < result.duration_s < 4
-
-
-def test_output_is_cut_and_stopped(sandbox: DockerSandbox) -> None:
-    result = sandbox.run("echo first; seq 100000; echo last", timeout_s=20)
-    assert result.status == "ok"
-    assert result.truncated
-    assert len(result.output) < LIMITS.output_bytes + 100
-    assert result.output.startswith(b"first\n1\n")
-    assert result.output.endswith(b"100000\nlast\n")
-    flood = sandbox.run("yes | tr -d '\\n'", timeout_s=60)
-    assert (flood.status, flood.exit_code) == ("output-cap", None)
-
-
-def test_memory_and_disk_limits_have_a_status(sandbox: DockerSandbox) -> None:
-    hungry = sandbox.run("python3 -c 'x = bytearray(2 * 1024**3)'", timeout_s=60)
-    assert hungry.status == "oom"
-    assert sandbox.run("false", timeout_s=20).status == "nonzero"  # an old kill is not told twice
-    full = sandbox.run("dd if=/dev/zero of=big bs=1M", timeout_s=60)
-    assert full.status == "disk-full"
-    assert sandbox.run("test ! -e big && cat pkg/mod.py", timeout_s=20).status == "ok"
-    inodes = sandbox.run("i=0; while : > f$i; do i=$((i+1)); done; exit 1", timeout_s=60)
-    assert inodes.status == "disk-full"
-    with pytest.raises(DiskFull):
-        sandbox.write({"huge": bytes(LIMITS.work_bytes + 1)})
-    assert sandbox.run("true", timeout_s=20).status == "ok"
 
 
 def test_seen_from_inside(sandbox: DockerSandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from sandbox.docker import DockerSandbox, connect, reap
 from sandbox.images import ensure_image
 from sandbox.owner import PID, RUN, STARTED
 from sandbox.protocol import ExecResult, SandboxLimits
-from tests.test_sandbox_docker import FILES, LIMITS, container_of, pack
+from tests.containment_kit import LIMITS, pack
+from tests.test_sandbox_docker import FILES, container_of
 
 pytestmark = pytest.mark.container
 
@@ -140,7 +141,8 @@ def test_an_engine_that_dies_or_hangs_is_a_lost_sandbox(image: str, tmp_path: Pa
 OWNER = """
 import sys, time
 from sandbox.docker import DockerSandbox
-from tests.test_sandbox_docker import FILES, LIMITS, pack
+from tests.containment_kit import LIMITS, pack
+from tests.test_sandbox_docker import FILES
 box = DockerSandbox(pack(FILES), image=sys.argv[1], run_id=sys.argv[2], limits=LIMITS)
 print("ready", flush=True)
 try:
