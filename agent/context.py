@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from agent.localize import Suspect, lines_of
+from feedback.checks import cut
 from feedback.shrink import shrink
 from memory.records import CheckResult, Message, PlanStep, Step
 
@@ -20,6 +21,8 @@ FILE_CHARS = 7_000
 """Text shown of one suspect file; longer files are shown around the suspicious functions."""
 FAILURE_CHARS = 1_500
 """Text shown of all failing checks together."""
+ANSWER_CHARS = 12_000
+"""Text shown of one answer of the model's; a sound one is far shorter."""
 PATHS_SHOWN = 60
 """Paths listed of the repository."""
 
@@ -135,7 +138,7 @@ def act_messages(cards: str, about: str, step: PlanStep, steps: Sequence[Step]) 
     chat = [Message(role="system", content=system), _user(goal)]
     for item in steps:
         chat += [
-            Message(role="assistant", content=shown(item.completion.text)),
+            Message(role="assistant", content=cut(shown(item.completion.text), ANSWER_CHARS)),
             _user(shown(item.observation.output)),
         ]
     return chat

@@ -4,17 +4,24 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pexpect
 
-from memory.records import RunSummary
+from agent.person import Unattended
+from agent.session import Outcome, open_session
+from agent.settings import Settings
+from memory.records import Event, RunEnded, RunSummary
 from memory.store import Store
 from model.scripted import Asked
 from sandbox.client import connect
 from tests.agent_kit import CALC, Script
-from tests.openai_server import Answer
+from tests.openai_server import Answer, serve
+
+T = TypeVar("T")
 
 ADI = [sys.executable, "-P", "-c", "from agent.cli import main; main()"]
 FILES = {
@@ -80,3 +87,52 @@ def code_of(child: "pexpect.spawn[str]") -> int | None:
     child.expect(pexpect.EOF)
     child.wait()
     return child.exitstatus
+
+
+@dataclass(slots=True)
+class Told:
+    """What a run in this process told, as it happened."""
+
+    events: list[Event] = field(default_factory=list)
+    outcome: Outcome | None = None
+    error: BaseException | None = None
+
+    def all(self, kind: type[T]) -> list[T]:
+        """Payloads of one kind, in order."""
+        return [event.payload for event in self.events if isinstance(event.payload, kind)]
+
+    @property
+    def ended(self) -> RunEnded:
+        (last,) = self.all(RunEnded)
+        return last
+
+
+def run_here(repo: Path, answer: Answer, *, n_ctx: int = 32_768, **settings: object) -> Told:
+    """One unattended run in this process: a real container, a real server that answers by script.
+
+    The action loop is what these runs are about: `sampling` is off unless it is asked for.
+    """
+    told = Told()
+    with serve(answer, n_ctx=n_ctx) as url:
+        chosen = Settings.model_validate(
+            {
+                "model": {"url": url},
+                "run": {"sampling": False, "checks": ("python3 -m pytest -q",), **settings},
+            }
+        )
+        with open_session(chosen, repo, Unattended(accept=True), [told.events.append]) as session:
+            try:
+                told.outcome = session.run("make the test pass", chosen.run.checks)
+            except Exception as error:  # noqa: BLE001 - what the run ended with is what a test looks at
+                told.error = error
+    return told
+
+
+def acting(acts: Iterable[object], plan: object = PLAN) -> Answer:
+    """Answers in order to the action loop's questions; anything that openai_server can do."""
+    waiting = iter(acts)
+
+    def answer(asked: Asked) -> object:
+        return plan if "Write the plan" in asked.messages[-1].content else next(waiting)
+
+    return answer
