@@ -40,6 +40,10 @@ class UnsafePath(SandboxError):
     """A path leads outside the repository, into git's own files, or through a link."""
 
 
+class Detour(UnsafePath):
+    """A folder of a path is a link or no directory."""
+
+
 class PatchError(SandboxError):
     """A patch is malformed, does not apply, or touches what no patch may touch."""
 

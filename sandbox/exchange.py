@@ -5,16 +5,16 @@ files under a second name, then rename one by one, checking each again. Any fail
 After a crash `recover` does, from the journal.
 """
 
-import contextlib
 import errno
+import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox import journal
-from sandbox.errors import Conflict, DiskFull, ExchangeFailed, SandboxError
+from sandbox.errors import Conflict, Detour, DiskFull, ExchangeFailed, SandboxError
 from sandbox.journal import Intent, Item, Journal
 from sandbox.paths import check_path
 from sandbox.tree import Found, Tree, digest
@@ -53,6 +53,7 @@ def exchange(
     if not changes:
         return
     token = secrets.token_hex(6)
+    _mend_first(journal_dir, repo)
     try:
         with Tree(repo) as tree:
             jobs = _plan(tree, changes, modes or {}, token)
@@ -76,8 +77,8 @@ def _plan(tree: Tree, changes: Mapping[str, Pair], modes: Mapping[str, str], tok
         if (found.data if found else None) != expected:
             conflicts.append(path)
             continue
-        if found is not None and not tree.writable(path):
-            raise ExchangeFailed(f"{path!r} is read-only", f"make it writable first: chmod u+w -- {path!r}")
+        if found is not None:
+            _check_rights(tree, path, found)
         beside = f"{path.rpartition('/')[0]}/" if "/" in path else ""
         item = Item(
             path=path,
@@ -90,6 +91,20 @@ def _plan(tree: Tree, changes: Mapping[str, Pair], modes: Mapping[str, str], tok
     if conflicts:
         raise Conflict(conflicts, hint=_KEPT)
     return jobs
+
+
+def _check_rights(tree: Tree, path: str, found: Found) -> None:
+    """Raises ExchangeFailed, with the step that helps, for a file that may not be replaced as it is."""
+    barrier = tree.barrier(path)
+    mine = os.geteuid() in (0, found.info.st_uid)
+    if barrier == "folder":
+        raise ExchangeFailed(f"the folder of {path!r} is read-only", f"check its rights: ls -ld -- {path!r}")
+    if barrier == "file" and not mine:
+        raise ExchangeFailed(f"{path!r} belongs to another user", f"take it over first: chown -- {path!r}")
+    if barrier == "file" and not found.info.st_mode & stat.S_IWUSR:
+        raise ExchangeFailed(f"{path!r} is read-only", f"make it writable first: chmod u+w -- {path!r}")
+    if barrier:
+        raise ExchangeFailed(f"{path!r} is immutable or locked", f"see its attributes: lsattr -- {path!r}")
 
 
 def _carry_out(
@@ -117,19 +132,17 @@ def _carry_out(
         log.commit()
     except BaseException:
         try:
-            kept = _roll_back(tree, intent)
+            undone = _roll_back(tree, intent)
         except BaseException:
             log.release()  # `recover` tries again
             raise
-        log.end()
-        if kept:
-            raise Conflict(
-                kept, f"changed while they were being replaced: {', '.join(kept)}", _KEPT
-            ) from None
+        log.close(finished=undone.whole)
+        if undone.kept:
+            names = ", ".join(undone.kept)
+            raise Conflict(undone.kept, f"changed while they were being replaced: {names}", _KEPT) from None
         raise
     checkpoint("clean")
-    _clean(tree, intent)
-    log.end()
+    log.close(finished=_clean(tree, intent))
 
 
 def _place(tree: Tree, job: _Job) -> None:
@@ -148,30 +161,44 @@ def _place(tree: Tree, job: _Job) -> None:
             raise Conflict([job.item.path], hint=_KEPT) from error
 
 
-def _roll_back(tree: Tree, intent: Intent) -> list[str]:
-    """Put the old files back; gives the paths that somebody else changed meanwhile, left alone."""
-    kept = [item.path for item in reversed(intent.items) if not _take_back(tree, item)]
+@dataclass(slots=True)
+class _Undone:
+    """What became of taking an exchange back."""
+
+    kept: list[str] = field(default_factory=list)
+    """Paths that somebody else changed meanwhile, left alone."""
+    whole: bool = True
+    """False when a link or the like is in a folder's place, so that something is left for `recover`."""
+
+
+def _roll_back(tree: Tree, intent: Intent) -> _Undone:
+    """Put the old files back."""
+    undone = _Undone()
+    for item in intent.items[::-1]:
+        try:
+            present = tree.read(item.path)
+            ours = _restore(tree, item, present) if item.old else _withdraw(tree, item, present)
+        except Detour:  # its temporary names must stay, for the folder may come back
+            undone.kept.insert(0, item.path)
+            undone.whole = False
+            continue
+        except SandboxError:  # a link took the file's own place
+            ours = False
+        undone.kept[:0] = [] if ours else [item.path]
+        undone.whole &= _drop(tree, item)
     for folder in reversed(intent.folders):
         tree.remove_folder(folder)
-    return sorted(kept)
+    return undone
 
 
-def _take_back(tree: Tree, item: Item) -> bool:
-    """Restore one path; False when it holds neither the old nor the new bytes."""
+def _drop(tree: Tree, item: Item) -> bool:
+    """Remove the temporary names of one path; False when a link took a folder's place."""
     try:
-        present = tree.read(item.path)
-        ours = _restore(tree, item, present) if item.old else _withdraw(tree, item, present)
-    except SandboxError:  # a link took its place
-        ours = False
-    _drop(tree, item)
-    return ours
-
-
-def _drop(tree: Tree, item: Item) -> None:
-    """Remove the temporary names of one path."""
-    for name in filter(None, (item.old, item.fresh)):
-        with contextlib.suppress(SandboxError):  # a link took a folder's place
+        for name in filter(None, (item.old, item.fresh)):
             tree.unlink(name)
+    except SandboxError:
+        return False
+    return True
 
 
 def _restore(tree: Tree, item: Item, present: Found | None) -> bool:
@@ -195,10 +222,10 @@ def _withdraw(tree: Tree, item: Item, present: Found | None) -> bool:
     return present is None
 
 
-def _clean(tree: Tree, intent: Intent) -> None:
-    """Drop the temporary names of a finished exchange."""
-    for item in intent.items:
-        _drop(tree, item)
+def _clean(tree: Tree, intent: Intent) -> bool:
+    """Drop the temporary names of a finished exchange; False when some are out of reach."""
+    dropped = [_drop(tree, item) for item in intent.items]
+    return all(dropped)
 
 
 def recover(journal_dir: Path) -> list[str]:
@@ -206,24 +233,37 @@ def recover(journal_dir: Path) -> list[str]:
 
     A journal whose tree cannot be reached stays for the next time.
     """
-    done = []
+    return [sentence for _, sentence in _mend(journal_dir)]
+
+
+def _mend(journal_dir: Path) -> Iterator[tuple[str, str]]:
+    """For each unfinished exchange: the repository when it stays unfinished, and a sentence."""
     for log, intent, complete in journal.unfinished(journal_dir):
         if intent is None:
             log.end()
             continue
         try:
             with Tree(Path(intent.repo)) as tree:
-                kept = [] if complete else _roll_back(tree, intent)
-                _clean(tree, intent)
+                undone = _Undone(whole=_clean(tree, intent)) if complete else _roll_back(tree, intent)
+            if not undone.whole:
+                raise Detour(f"a link or no directory is in the way of {', '.join(undone.kept) or 'a file'}")
         except (OSError, SandboxError) as error:
             log.release()
-            done.append(f"an interrupted change of {intent.repo} could not be mended yet: {error}")
+            yield intent.repo, f"an interrupted change of {intent.repo} could not be mended yet: {error}"
             continue
         log.end()
         what = "was complete" if complete else "was taken back"
-        extra = f"; changed by you since, left alone: {', '.join(kept)}" if kept else ""
-        done.append(f"an interrupted change of {intent.repo} {what}{extra}")
-    return done
+        extra = f"; changed by you since, left alone: {', '.join(undone.kept)}" if undone.kept else ""
+        yield "", f"an interrupted change of {intent.repo} {what}{extra}"
+
+
+def _mend_first(journal_dir: Path, repo: Path) -> None:
+    """No exchange before the last one of the same tree is mended: taking it back would undo this one too."""
+    for unfinished, sentence in list(_mend(journal_dir)):
+        if unfinished == str(repo):
+            raise ExchangeFailed(
+                sentence, f"put the folder back, or give that change up: rm -r {journal_dir}"
+            )
 
 
 def _named(error: OSError, repo: Path) -> SandboxError:

@@ -73,6 +73,13 @@ class Journal:
         self._path.unlink(missing_ok=True)
         self._file.close()
 
+    def close(self, *, finished: bool) -> None:
+        """`end` when it is finished, otherwise `release`."""
+        if finished:
+            self.end()
+        else:
+            self.release()
+
     def release(self) -> None:
         """Give the lock up and leave the journal for `recover`."""
         self._file.close()

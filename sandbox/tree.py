@@ -12,8 +12,9 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from sandbox.errors import UnsafePath
+from sandbox.errors import Detour, UnsafePath
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -176,11 +177,13 @@ class Tree:
         with contextlib.suppress(FileNotFoundError), self.parent(path) as (folder, _):
             os.fsync(folder)
 
-    def writable(self, path: str) -> bool:
-        """True when the file and its folder may be written without changing their modes."""
+    def barrier(self, path: str) -> Literal["", "file", "folder"]:
+        """What may not be written without changing rights: nothing, the file itself, or its folder."""
         with self.parent(path) as (folder, name):
-            file = os.access(name, os.W_OK, dir_fd=folder, effective_ids=True)
-            return file and os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
+            if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
+                return "file"
+            free = os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
+            return "" if free else "folder"
 
 
 def _open_folder(name: str, inside: int, path: str) -> int:
@@ -188,7 +191,7 @@ def _open_folder(name: str, inside: int, path: str) -> int:
         return os.open(name, _FOLDER, dir_fd=inside)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise UnsafePath(f"refused path {path!r}: {name!r} is a link or no directory") from error
+            raise Detour(f"refused path {path!r}: {name!r} is a link or no directory") from error
         raise
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from sandbox.errors import Conflict, DiskFull, ExchangeFailed, SandboxError, UnsafePath
 from sandbox.exchange import Pair, exchange, recover
+from tests.containment_kit import Contained
 
 BEFORE = {
     "edit.py": b"x = 1\r\n",
@@ -86,10 +87,11 @@ def test_apply_and_undo(root: Path, journal: Path) -> None:
     assert list(journal.iterdir()) == []
 
 
+@pytest.mark.containment
 @pytest.mark.parametrize(
     ("path", "data"), [("edit.py", b"the user's\n"), ("new.py", b"the user's\n"), ("gone.txt", None)]
 )
-def test_a_changed_file_is_a_conflict_and_nothing_happens(
+def test_sandbox_d11_a_changed_file_is_a_conflict_and_nothing_happens(
     root: Path, journal: Path, path: str, data: bytes | None
 ) -> None:
     if data is None:
@@ -103,6 +105,7 @@ def test_a_changed_file_is_a_conflict_and_nothing_happens(
     assert tree(root) == before
 
 
+@pytest.mark.containment
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
     ("failure", "expected"),
@@ -112,7 +115,7 @@ def test_a_changed_file_is_a_conflict_and_nothing_happens(
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_a_failure_at_any_stage_leaves_the_tree_as_it_was(
+def test_sandbox_d10_a_failure_at_any_stage_leaves_the_tree_as_it_was(
     root: Path, journal: Path, stage: str, failure: BaseException, expected: type[BaseException]
 ) -> None:
     inodes = {path: (root / path).stat().st_ino for path in BEFORE}
@@ -148,10 +151,11 @@ def at(stage: str, act: Callable[[], object]) -> Callable[[str], None]:
     return check
 
 
+@pytest.mark.containment
 @pytest.mark.parametrize("stage", ["write", "place"])
 @pytest.mark.parametrize("path", ["pkg/also.py", "gone.txt", "new.py"])
 @pytest.mark.parametrize("replace", [True, False])
-def test_an_edit_in_the_middle_is_kept(
+def test_sandbox_d11_an_edit_in_the_middle_is_kept(
     root: Path, journal: Path, stage: str, path: str, replace: bool
 ) -> None:
     def edit() -> None:
@@ -167,7 +171,8 @@ def test_an_edit_in_the_middle_is_kept(
     assert tree(root) == BEFORE | {path: b"newer"}
 
 
-def test_an_edit_after_its_own_file_was_placed_is_kept(root: Path, journal: Path) -> None:
+@pytest.mark.containment
+def test_sandbox_d11_an_edit_after_its_own_file_was_placed_is_kept(root: Path, journal: Path) -> None:
     seen: list[str] = []
 
     def check(now: str) -> None:
@@ -182,8 +187,9 @@ def test_an_edit_after_its_own_file_was_placed_is_kept(root: Path, journal: Path
     assert tree(root) == BEFORE | {"edit.py": b"newer"}
 
 
+@pytest.mark.containment
 @pytest.mark.parametrize("stage", ["journal", "write", "place"])
-def test_a_folder_swapped_for_a_link_is_never_followed(
+def test_sandbox_d02_a_folder_swapped_for_a_link_is_never_followed(
     root: Path, journal: Path, tmp_path: Path, stage: str
 ) -> None:
     outside = tmp_path / "outside"
@@ -201,6 +207,7 @@ def test_a_folder_swapped_for_a_link_is_never_followed(
     assert not (root / "new.py").exists()
 
 
+@pytest.mark.containment
 @pytest.mark.parametrize(
     "path",
     [
@@ -217,7 +224,7 @@ def test_a_folder_swapped_for_a_link_is_never_followed(
         "a\rb",
     ],
 )
-def test_paths_that_lead_elsewhere_are_refused(root: Path, journal: Path, path: str) -> None:
+def test_sandbox_d12_paths_that_lead_elsewhere_are_refused(root: Path, journal: Path, path: str) -> None:
     (root / "link").symlink_to("/etc/passwd")
     (root / "folder").symlink_to("/tmp")
     os.mkfifo(root / "fifo")
@@ -227,7 +234,8 @@ def test_paths_that_lead_elsewhere_are_refused(root: Path, journal: Path, path: 
     assert (root / "link").is_symlink()
 
 
-def test_a_full_disk_for_real(tmp_path: Path, journal: Path) -> None:
+@pytest.mark.containment
+def test_sandbox_d10_a_full_disk_for_real(tmp_path: Path, journal: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
@@ -254,8 +262,9 @@ def _fill(folder: Path) -> None:
 
 
 @pytest.fixture
-def plain_user() -> Iterator[Path]:
+def plain_user(contained: Contained) -> Iterator[Path]:
     """A folder that belongs to somebody without privileges, who runs the test."""
+    contained.tmp.chmod(0o711)
     with tempfile.TemporaryDirectory(prefix="adi-test-") as folder:
         if os.geteuid() == 0:
             os.chown(folder, 65534, 65534)
@@ -268,7 +277,8 @@ def plain_user() -> Iterator[Path]:
             yield Path(folder)
 
 
-def test_read_only_files_stay_and_are_named(plain_user: Path) -> None:
+@pytest.mark.containment
+def test_sandbox_d13_read_only_files_stay_and_are_named(plain_user: Path) -> None:
     root, journal = fill(plain_user / "repo"), plain_user / "journal"
     (root / "edit.py").chmod(0o444)
     with pytest.raises(ExchangeFailed, match=r"'edit\.py' is read-only") as caught:
