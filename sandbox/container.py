@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from sandbox.errors import CopyOutRefused, DiskFull, ImageMissing, SandboxError, SandboxLost
 from sandbox.owner import labels
@@ -33,6 +34,8 @@ ENVIRONMENT = {
     "GOPROXY": "off",
     "CARGO_HOME": "/tmp/cargo",
     "CARGO_NET_OFFLINE": "true",
+    "CARGO_TARGET_DIR": "/tmp/cargo-target",  # beside the work area: what is built there is no change
+    "GODEBUG": "installgoroot=all",  # or Go would compile its standard library anew
 }
 """All variables a command gets; nothing of the host."""
 
@@ -40,6 +43,7 @@ SHM_BYTES = 64 * 1024**2
 _POLL_S = 0.5
 _SWEEP_S = 5.0
 _REMOVE_S = 10.0
+_WITHDRAW_S = 3.0
 _MAIN_PROCESSES = 2  # init and the sleep
 
 
@@ -57,11 +61,15 @@ class Container:
 
     def __init__(self, client: "APIClient", image: str, run_id: str, limits: SandboxLimits) -> None:
         self._client = client
-        self.id = ""
+        self.id = f"adi-{uuid4().hex[:16]}"
+        """What the engine calls it: a name of ours until the engine has told its id."""
         with _lost_as("the container could not be started", image):
             try:
                 self._create(image, run_id, limits)
                 client.start(self.id)
+            except KeyboardInterrupt:
+                self._withdraw()
+                raise
             except BaseException:
                 self.remove()
                 raise
@@ -70,6 +78,7 @@ class Container:
         made = self._client.create_container(
             image,
             ["/bin/sleep", f"{limits.ttl_s:.0f}"],
+            name=self.id,
             user=MAIN_USER,
             working_dir=WORK,
             hostname="sandbox",
@@ -147,7 +156,7 @@ class Container:
             quiet_checks = 0.05
             while not stop():
                 if time.monotonic() >= deadline:
-                    return Ended(None, timed_out=True)
+                    return self._at_deadline(exec_id, stream, on_frame)
                 before = time.monotonic()
                 if not stream.pump(remaining(deadline, quiet_checks), on_frame):
                     return self._ended(exec_id)
@@ -157,6 +166,15 @@ class Container:
                         stream.pump(0, on_frame)
                         return self._ended(exec_id)
             return Ended(None)
+
+    def _at_deadline(self, exec_id: str, stream: Hijacked, on_frame: Callable[[int, bytes], None]) -> Ended:
+        """Over time, unless it was this process that slept: then the command may be long done."""
+        if self._client.exec_inspect(exec_id)["Running"]:
+            return Ended(None, timed_out=True)
+        patience = time.monotonic() + _POLL_S
+        while stream.pump(0.05, on_frame) and time.monotonic() < patience:
+            continue
+        return self._ended(exec_id)
 
     def _ended(self, exec_id: str) -> Ended:
         """Exit code of an exec whose stream closed; the engine may tell it a moment later."""
@@ -229,14 +247,32 @@ class Container:
         return self.process_count() <= 0
 
     def remove(self) -> None:
-        """Kill and remove the container, as far as the engine answers; never raises."""
+        """Kill and remove the container, as far as the engine answers; raises nothing of its own."""
         patience = self._client.timeout
         self._client.timeout = min(patience, _REMOVE_S)
+        try:
+            self._remove()
+        except KeyboardInterrupt:
+            self._remove()  # the interrupted call may not have reached the engine
+            raise
+        finally:
+            self.id = ""
+            self._client.timeout = patience
+
+    def _remove(self) -> bool:
+        """False when the engine does not know the container, or does not answer."""
         if self.id:
             with contextlib.suppress(SandboxLost), _lost_as("the container could not be removed"):
                 self._client.remove_container(self.id, force=True)
-            self.id = ""
-        self._client.timeout = patience
+                return True
+        return False
+
+    def _withdraw(self) -> None:
+        """Remove a container whose making was broken off: the engine may finish it a moment later."""
+        deadline = time.monotonic() + _WITHDRAW_S
+        while not self._remove() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.id = ""
 
 
 @contextlib.contextmanager
