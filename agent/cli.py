@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-from types import FrameType
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -142,12 +141,13 @@ def _say_anything() -> None:
 def _guarded(arguments: list[str], debug: bool) -> int:
     """Run the command line; every way out is an exit code."""
     from agent.errors import exit_code_of
+    from agent.interrupts import INTERRUPTS
 
     try:
         from agent.root import check_root
 
         check_root()
-        _listen_to_signals()
+        INTERRUPTS.install()
         return invoke(arguments)
     except BrokenPipeError:
         _forget_stdout()
@@ -168,22 +168,6 @@ def invoke(arguments: list[str]) -> int:
     except typer.Exit as end:
         return end.exit_code
     return result if isinstance(result, int) else 0
-
-
-def _listen_to_signals() -> None:
-    """SIGTERM and SIGHUP unwind like Ctrl-C, unless the parent had them ignored (nohup).
-
-    A second one is ignored: it would break off the cleaning up that the first one began.
-    """
-    from agent.errors import Terminated
-
-    def unwind(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise Terminated(number)
-
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, unwind)
 
 
 def _report(error: BaseException, debug: bool) -> None:

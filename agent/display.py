@@ -113,6 +113,8 @@ class Display:
         self._ticked: set[int] = set()
         self._search: Searched | None = None
         self._usage = Usage()
+        self._changed = False
+        """A change was judged or kept."""
 
     def __enter__(self) -> Self:
         return self
@@ -193,6 +195,8 @@ class Display:
         self._settle_search()
         loud = isinstance(payload, Verdict) or (isinstance(payload, Noted) and payload.level != "info")
         self._print(event_lines(payload), loud=loud)
+        if isinstance(payload, Verdict):
+            self._changed = bool(payload.diff_sha256)
         if isinstance(payload, PlanMade):
             self._plan, self._ticked = payload.plan, set()
         if isinstance(payload, CheckRan) and payload.purpose == "step":
@@ -242,9 +246,11 @@ class Display:
         run = inert_line(run_id)
         totals = f"  run {run} · {usage_text(self._usage)} · {seconds(payload.seconds)}"
         after = AFTER.get(payload.stop, "adi show {run} tells what happened")
+        if self._changed and payload.stop in (Stop.INTERRUPTED, Stop.ENVIRONMENT, Stop.ERROR):
+            after = "adi review {run} shows what was done so far, checks it and asks"
         lines = [*event_lines(payload), Text(totals, style="dim")]
         self._print([*lines, Text("  " + after.format(run=run), style="dim")], loud=True)
-        self._activity, self._usage, self._plan = None, Usage(), None
+        self._activity, self._usage, self._plan, self._changed = None, Usage(), None, False
 
     def _doing(self, verb: str | None, note: str = "") -> None:
         self._activity = None if verb is None else Activity(verb, note=note)
@@ -272,6 +278,7 @@ AFTER = {
     Stop.PENDING: "adi review {run} shows it and asks",
     Stop.CONFLICT: "adi review {run} tries again once your files are settled",
     Stop.ENVIRONMENT: "adi doctor says what is missing",
+    Stop.INTERRUPTED: "nothing is kept: give the task again; adi show {run} tells how far it came",
 }
 
 

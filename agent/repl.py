@@ -19,6 +19,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from agent.errors import Terminated
 from agent.inert import inert_line
+from agent.interrupts import INTERRUPTS
 from agent.output import Outcome
 from memory.records import RunSummary
 
@@ -111,6 +112,7 @@ class Repl:
                 try:
                     line = self._prompt.prompt("adi> ").strip()
                 except KeyboardInterrupt:
+                    INTERRUPTS.at_rest()
                     if leaving:
                         break
                     leaving = not self._prompt.default_buffer.text
@@ -133,6 +135,8 @@ class Repl:
         except Terminated:
             raise
         except KeyboardInterrupt:
+            if INTERRUPTS.at_rest():
+                raise
             self._say("Back at the prompt; nothing of it was applied.")
         except Unknown as error:
             self._say(str(error))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from agent.accept import Ending, decide, take_back
+from agent.accept import Ending, decide, diffstat, take_back
 from agent.environment import image_of
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
@@ -29,6 +29,7 @@ from memory.records import (
     Task,
     Trajectory,
     UserActed,
+    Verdict,
 )
 from memory.store import Store
 from model.protocol import Model
@@ -151,10 +152,16 @@ class Session:
         return verdict
 
     def _keep_unfinished(self, run: Run) -> None:
-        """What was done before an interruption or a failure stays as a patch."""
-        if run.files.changed():
-            run.desk.publish(run.files.diff())
-            run.note("info", f"the unfinished change is kept in {run.desk.patch_file}")
+        """What was done before an interruption or a failure stays as a patch, for `adi review`."""
+        if not run.files.changed():
+            return
+        sha256 = run.desk.publish(run.files.diff())
+        if self.store.run(run.recorder.run_id).diff_sha256 != sha256:  # or it has its verdict already
+            broken_off = Evaluation(detail="the work was broken off before it was judged")
+            run.recorder.emit(
+                Verdict(evaluation=broken_off, diff_sha256=sha256, diffstat=diffstat(run.files))
+            )
+        run.note("info", f"the unfinished change is kept in {run.desk.patch_file}")
 
     @contextlib.contextmanager
     def _ended(self, recorder: Recorder) -> Iterator[Callable[[Ending], Outcome]]:
@@ -215,6 +222,7 @@ class Session:
         if summary.applied:
             raise UsageError(f"the change of run {summary.id} is in your tree already", "adi undo")
         past = self.store.trajectory(summary.id)
+        judged = past.evaluation if past.evaluation and past.evaluation.results else None
         recorder = Recorder(self.store, summary.id, self.listeners)
         with self._ended(recorder) as finish:
             _, ending = decide(
@@ -222,7 +230,7 @@ class Session:
                 self.person,
                 self._judge_again(past.task, recorder),
                 self._files(past, summary),
-                known=past.evaluation,
+                known=judged,
             )
             return finish(ending)
 
@@ -337,11 +345,18 @@ class _Connected:
 
 
 def docker_sandboxes(settings: Settings, progress: Callable[[str], None], profile: str) -> MakeSandbox:
-    """Makes Docker sandboxes in the image of the profile. Raises DockerMissing and ImageMissing."""
-    from sandbox.docker import DockerSandbox, reap
+    """Makes Docker sandboxes in the image of the profile, isolated as the settings say; progress tells how.
+
+    Raises DockerMissing, IsolationMissing and ImageMissing.
+    """
+    from sandbox.docker import DockerSandbox, connect, reap
     from sandbox.images import ensure_image
+    from sandbox.isolation import Engine, choose
 
     reap()
+    with contextlib.closing(connect()) as client:
+        isolation = choose(Engine.ask(client), settings.sandbox.isolation, settings.sandbox.runtime)
+    progress(f"isolation: {isolation}")
     if not settings.sandbox.image:
         ensure_image(profile, progress)
     limits = SandboxLimits(
@@ -363,6 +378,7 @@ def docker_sandboxes(settings: Settings, progress: Callable[[str], None], profil
             run_id=run_id,
             limits=limits,
             ignored=lambda paths: files.ignored(paths),
+            isolation=isolation,
         )
 
     return make

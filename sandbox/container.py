@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from sandbox.errors import CopyOutRefused, DiskFull, ImageMissing, SandboxError, SandboxLost
+from sandbox.isolation import PROOF, Isolation, refuse_dropped, refuse_weaker
 from sandbox.owner import labels
 from sandbox.protocol import SandboxLimits
 from sandbox.stream import STDOUT, Hijacked, remaining
@@ -45,6 +46,7 @@ _SWEEP_S = 5.0
 _REMOVE_S = 10.0
 _WITHDRAW_S = 3.0
 _MAIN_PROCESSES = 2  # init and the sleep
+_ENGINE = "see whether the engine answers: adi doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,30 @@ class Ended:
 class Container:
     """A running container. Every method raises SandboxLost when the container or the engine is gone."""
 
-    def __init__(self, client: "APIClient", image: str, run_id: str, limits: SandboxLimits) -> None:
+    def __init__(
+        self,
+        client: "APIClient",
+        image: str,
+        run_id: str,
+        limits: SandboxLimits,
+        isolation: Isolation | None = None,
+    ) -> None:
+        """Start it; `isolation` None takes the engine's default runtime as it is.
+
+        Raises WeakerThanAsked, with nothing run in it, when not all that was asked for is in force.
+        """
         self._client = client
+        self._isolation = isolation
+        self._own_kernel = False
         self.id = f"adi-{uuid4().hex[:16]}"
         """What the engine calls it: a name of ours until the engine has told its id."""
-        with _lost_as("the container could not be started", image):
+        hint = isolation.hint if isolation else _ENGINE
+        with _lost_as("the container could not be started", image, hint):
             try:
                 self._create(image, run_id, limits)
                 client.start(self.id)
+                if isolation is not None and isolation.needs_proof:
+                    self._own_kernel = isolation.has_own_kernel(self._ask(PROOF))
             except KeyboardInterrupt:
                 self._withdraw()
                 raise
@@ -75,6 +93,7 @@ class Container:
                 raise
 
     def _create(self, image: str, run_id: str, limits: SandboxLimits) -> None:
+        asked = self._host_config(limits)
         made = self._client.create_container(
             image,
             ["/bin/sleep", f"{limits.ttl_s:.0f}"],
@@ -85,15 +104,12 @@ class Container:
             environment=ENVIRONMENT,
             entrypoint=[],
             labels=labels(run_id),
-            host_config=self._host_config(limits),
+            host_config=asked,
             use_config_proxy=False,  # proxy addresses of the host may hold a password
         )
         self.id = made["Id"]
-        for warning in made.get("Warnings") or ():
-            if "imitation discarded" in warning:
-                raise SandboxError(
-                    f"the Docker engine cannot keep a limit: {warning}", "turn on its cgroup support"
-                )
+        refuse_dropped(made.get("Warnings") or ())
+        refuse_weaker(asked, MAIN_USER, self._client.inspect_container(self.id))
 
     def _host_config(self, limits: SandboxLimits) -> dict[str, object]:
         own = "uid=1000,gid=1000,mode=0755"
@@ -115,7 +131,8 @@ class Container:
             },
             mem_limit=limits.memory_bytes,
             memswap_limit=limits.memory_bytes,
-            pids_limit=limits.pids,
+            pids_limit=self._isolation.tasks(limits.pids) if self._isolation else limits.pids,
+            runtime=self._isolation.runtime if self._isolation else None,
             cpu_period=100_000,
             cpu_quota=max(1000, int(limits.cpus * 100_000)),
             log_config={"Type": "none"},
@@ -133,8 +150,9 @@ class Container:
         stdin: bytes | None = None,
         stop: Callable[[], bool] = lambda: False,
         environment: Mapping[str, str] | None = None,
+        user: str = COMMAND_USER,
     ) -> Ended:
-        """Run a program as the commands' user and pass its output on, stdout and stderr apart.
+        """Run a program, as the commands' user, and pass its output on, stdout and stderr apart.
 
         Returns when the program itself ends, even if a child still holds its output open. At the deadline,
         or as soon as `stop` is true, it returns without having killed anything: `sweep` does that.
@@ -144,7 +162,7 @@ class Container:
             exec_id = self._client.exec_create(
                 self.id,
                 list(argv),
-                user=COMMAND_USER,
+                user=user,
                 workdir=WORK,
                 stdin=stdin is not None,
                 environment=dict(environment or {}),
@@ -218,8 +236,27 @@ class Container:
             raise SandboxError(f"a step inside the sandbox failed: {shown or ended}")
         return bytes(output)
 
+    def _ask(self, text: str) -> bytes:
+        """Output of a few lines of shell as the main user, whom no command can touch. Raises SandboxLost."""
+        told = bytearray()
+        ended = self.execute(
+            ["/bin/sh", "-c", text],
+            timeout_s=_SWEEP_S,
+            on_frame=lambda kind, data: told.extend(data[: 4096 if kind == STDOUT else 0]),
+            user=MAIN_USER,
+        )
+        if ended.exit_code != 0:
+            raise SandboxLost("the container does not answer", "start the command again")
+        return bytes(told)
+
     def process_count(self) -> int:
-        """Processes in the container beyond its own two, as the engine sees them from outside."""
+        """Processes in the container beyond its own two, as the engine sees them from outside.
+
+        A kernel of the container's own numbers its processes itself, so that the engine would look up
+        strangers' processes: there its own process table is read.
+        """
+        if self._own_kernel:
+            return int(self._ask("set -- /proc/[0-9]*; echo $#")) - _MAIN_PROCESSES - 1
         with _lost_as("the container does not answer"):
             found = self._client.top(self.id)["Processes"]
         if not found:
@@ -276,7 +313,7 @@ class Container:
 
 
 @contextlib.contextmanager
-def _lost_as(message: str, image: str = "") -> Iterator[None]:
+def _lost_as(message: str, image: str = "", hint: str = _ENGINE) -> Iterator[None]:
     """Turn every failure of the engine into SandboxLost, or ImageMissing."""
     import docker
     import requests
@@ -292,4 +329,4 @@ def _lost_as(message: str, image: str = "") -> Iterator[None]:
         urllib3.exceptions.HTTPError,
         OSError,
     ) as error:
-        raise SandboxLost(f"{message}: {error}", "see whether the engine answers: adi doctor") from error
+        raise SandboxLost(f"{message}: {error}", hint) from error
