@@ -71,11 +71,13 @@ EXIT_CODES: Final[dict[str, int]] = {
     "sandbox.errors.DiskFull": ENVIRONMENT,
     "sandbox.errors.DockerMissing": ENVIRONMENT,
     "sandbox.errors.ImageMissing": ENVIRONMENT,
+    "sandbox.errors.IsolationMissing": ENVIRONMENT,
     "sandbox.errors.NotARepository": USAGE,
     "sandbox.errors.PrepareFailed": ENVIRONMENT,
     "sandbox.errors.RegistryRefused": USAGE,
     "sandbox.errors.RepositoryState": USAGE,
     "sandbox.errors.SandboxLost": ENVIRONMENT,
+    "sandbox.errors.WeakerThanAsked": ENVIRONMENT,
 }
 """Exit code of errors that other parts raise, by qualified class name; the nearest base decides."""
 

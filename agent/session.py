@@ -193,24 +193,37 @@ class Session:
             recorder.emit(ended.model_copy(update={"exit_code": code}))
 
     def recover(self) -> list[str]:
-        """Write down changes that were applied by a process that died before it could say so; their runs.
+        """Close the runs whose process died before it could; the ids of those whose change was applied.
 
         The event before the exchange is the acceptance, so only a run that ends with one can be meant.
         """
         found = []
         for summary in self.store.runs(str(self.repo), limit=RECENT):
-            if summary.ended or summary.alive or summary.applied or not summary.diff_sha256:
+            if summary.ended or summary.alive:
                 continue
-            last = self.store.events(summary.id)[-1].payload
-            if not (isinstance(last, UserActed) and last.action in ("accept", "auto-accept")):
-                continue
-            changes = self._files(self.store.trajectory(summary.id), summary).changed()
-            if all(_stands(self.repo / path, after) for path, (_, after) in changes.items()):
-                recorder = Recorder(self.store, summary.id)
-                recorder.emit(Applied(paths=tuple(changes), diff_sha256=summary.diff_sha256))
-                recorder.emit(Ending(Stop.ACCEPTED, "the process died after applying the change").event(0.0))
+            recorder = Recorder(self.store, summary.id)
+            applied = None if summary.applied else self._applied(summary)
+            if applied is not None:
+                recorder.emit(applied)
                 found.append(summary.id)
+            if applied is not None or summary.applied:
+                ending = Ending(Stop.ACCEPTED, "the process died after applying the change")
+            else:
+                ending = Ending(Stop.KILLED, "the process died")
+            recorder.emit(ending.event(0.0))
         return found
+
+    def _applied(self, summary: RunSummary) -> Applied | None:
+        """What a dead run did not come to say: its change was accepted, and stands in the tree."""
+        last = self.store.events(summary.id)[-1].payload
+        if not summary.diff_sha256 or not isinstance(last, UserActed):
+            return None
+        if last.action not in ("accept", "auto-accept"):
+            return None
+        changes = self._files(self.store.trajectory(summary.id), summary).changed()
+        if not all(_stands(self.repo / path, after) for path, (_, after) in changes.items()):
+            return None
+        return Applied(paths=tuple(changes), diff_sha256=summary.diff_sha256)
 
     def review(self, run_id: str | None) -> Outcome:
         """Decide on a result that waits: this one, or the newest of the repository."""

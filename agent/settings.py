@@ -87,6 +87,10 @@ class SandboxSettings(Section):
     pids: int = Field(256, ge=16)
     work_mb: int = Field(1024, ge=16)
     """Size of the work area, which counts as memory."""
+    isolation: Literal["auto", "container", "userns", "gvisor"] = "auto"
+    """`auto` takes the strongest that the engine has; `userns` and `gvisor` require it."""
+    runtime: str = ""
+    """Name of an engine's runtime, such as `runsc` or `kata`; empty leaves the choice to `isolation`."""
     registries: tuple[str, ...] = DEFAULT_REGISTRIES
     """Where `adi prepare` may install from: `pypi+URL`, `npm+URL`, URLs of other hosts. Empty: nowhere."""
     prepare_mb: int = Field(3072, ge=64)

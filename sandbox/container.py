@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -268,6 +269,23 @@ class Container:
         with _lost_as("the container does not answer"):
             memory = self._client.stats(self.id, stream=False, one_shot=True)["memory_stats"]
         return bool(memory["usage"] > 0.95 * memory["limit"])
+
+    def died_of_memory(self) -> bool:
+        """True when the engine wrote down that the kernel killed the whole container for want of memory.
+
+        So a container with a kernel of its own ends: to the machine its kernel is one process. Never raises.
+        """
+        if not self._own_kernel:
+            return False
+        try:
+            with _lost_as("the engine does not tell what became of the container"):
+                now = datetime.fromisoformat(self._client.info()["SystemTime"]).timestamp()
+                names = {"container": self.id, "event": ["oom", "die"]}
+                told = self._client.events(since=0, until=int(now) + 1, filters=names, decode=True)
+                with contextlib.closing(told):
+                    return [event["Action"] for event in told][-2:] == ["oom", "die"]
+        except SandboxLost:
+            return False
 
     def sweep(self) -> bool:
         """Kill everything that commands started; True when nothing is left."""

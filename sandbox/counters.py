@@ -27,7 +27,7 @@ used=$memory/memory.current
 [ -r $memory/memory.stat ] && while read -r key value; do
     case $key in active_file|inactive_file) echo "file $value";; esac
 done <$memory/memory.stat
-exec stat -f -c 'free %a %d' /work /tmp /dev/shm
+exec stat -f -c 'free %a %d %c' /work /tmp /dev/shm
 """
 """Shell text for the look after the command."""
 
@@ -50,11 +50,17 @@ class Counters:
         kills = next((values[0] for key, values in lines if key == "oom_kill"), None)
         used = next((values[0] for key, values in lines if key == "used"), 0)
         cached = sum(values[0] for key, values in lines if key == "file")
-        return cls(kills, max(0, used - cached), any(0 in values for key, values in lines if key == "free"))
+        full = any(_is_full(*values) for key, values in lines if key == "free")
+        return cls(kills, max(0, used - cached), full)
+
+
+def _is_full(blocks: int, inodes: int = 1, all_inodes: int = 1) -> bool:
+    """Whether a place has no room, from what is free; gVisor counts no inodes and tells 0 of 0."""
+    return blocks == 0 or (inodes == 0 and all_inodes > 0)
 
 
 def _lines(told: bytes) -> Iterator[tuple[str, list[int]]]:
     for line in told.decode("ascii", "replace").splitlines():
-        key, *values = line.split()[:3] or [""]
+        key, *values = line.split()[:4] or [""]
         if values and all(value.isdigit() for value in values):
             yield key, [int(value) for value in values]

@@ -13,6 +13,7 @@ from sandbox.client import connect
 from sandbox.container import WORK, Container, Ended
 from sandbox.counters import Counters
 from sandbox.errors import CopyOutRefused, DiskFull, SandboxError, SandboxLost
+from sandbox.isolation import Isolation
 from sandbox.output import HeadTail
 from sandbox.owner import reap
 from sandbox.paths import check_path
@@ -75,11 +76,14 @@ class DockerSandbox:
         ignored: Callable[[list[str]], set[str]] = _nothing_ignored,
         caps: ArchiveCaps | None = None,
         client: "APIClient | None" = None,
+        isolation: Isolation | None = None,
     ) -> None:
         """Start a container. `ignored` tells which new files are not worth copying out (WorkCopy.ignored).
 
-        Raises DockerMissing, ImageMissing, SandboxLost, DiskFull (the copy is larger than the work area).
+        Raises DockerMissing, ImageMissing, SandboxLost, WeakerThanAsked, DiskFull (the copy is larger than
+        the work area).
         """
+        self._isolation = isolation
         self._image, self._run_id, self._limits = image, run_id, limits or SandboxLimits()
         self._ignored, self._caps = ignored, caps or ArchiveCaps()
         self._archive = archive
@@ -107,7 +111,7 @@ class DockerSandbox:
     def _ready(self) -> Container:
         """The container, a fresh one where there is none."""
         if self._container is None:
-            container = Container(self._client, self._image, self._run_id, self._limits)
+            container = Container(self._client, self._image, self._run_id, self._limits, self._isolation)
             try:
                 list_script = f"{_LINK_MODULES}{listing.script(self._pruned)}"
                 if self._overlay:
@@ -154,9 +158,11 @@ class DockerSandbox:
             run.ended()
             status = self._status(container, ended, run)
         except SandboxError as error:
+            full = self._container is not None and self._container.died_of_memory()
             self._discard()
-            self._notes.append(f"the sandbox was lost, the next command gets a fresh one: {error.message}")
-            ended, status = Ended(None), "sandbox-lost"
+            reason = "its memory was used up" if full else error.message
+            self._notes.append(f"the sandbox was lost, the next command gets a fresh one: {reason}")
+            ended, status = Ended(None), "oom" if full else "sandbox-lost"
         except BaseException:
             self._stop_all()
             raise

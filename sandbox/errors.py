@@ -24,6 +24,14 @@ class SandboxLost(SandboxError):
     """The container or its engine vanished, and no replacement could be started."""
 
 
+class IsolationMissing(SandboxError):
+    """The engine has not the isolation or the runtime that the settings require; nothing weaker is used."""
+
+
+class WeakerThanAsked(SandboxError):
+    """The engine would run, or runs, a container with less protection than was asked for: it was removed."""
+
+
 class CopyOutRefused(SandboxError):
     """What a command left behind is past the caps on bytes, entries, depth or names."""
 
