@@ -1,12 +1,13 @@
 """From a finished work copy to the user's tree: the verdict, the decision, the exchange, and its undo."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.person import Decision, Person
 from agent.run import Desk, Run
-from memory.records import Applied, Evaluation, RunEnded, Stop, UserActed, Verdict
-from sandbox.errors import Conflict, PatchError
+from memory.records import Applied, Evaluation, Noted, RunEnded, Stop, UserActed, Verdict
+from sandbox.errors import Conflict, PatchError, SandboxError
 from sandbox.exchange import exchange
 from sandbox.workcopy import WorkCopy
 
@@ -22,6 +23,7 @@ EXIT_CODES = {
     Stop.ENVIRONMENT: 6,
     Stop.ERROR: 1,
     Stop.INTERRUPTED: 130,
+    Stop.KILLED: 137,
 }
 """DESIGN section 6: what happened, from evidence."""
 
@@ -115,7 +117,16 @@ def _follow(
         kept = f"the change is kept in {desk.patch_file.name} and in `adi review`"
         return Ending(Stop.CONFLICT, f"{conflict}; nothing was applied, {kept}")
     desk.emit(Applied(paths=tuple(files.changed()), diff_sha256=sha256))
+    _tell_of_filters(desk, files)
     return Ending(Stop.ACCEPTED, evaluation.detail)
+
+
+def _tell_of_filters(desk: Desk, files: WorkCopy) -> None:
+    """Say which of the written files git will pass through a filter, as ADI does not."""
+    with contextlib.suppress(SandboxError):  # the change stands, whatever git's files say meanwhile
+        for path, name in sorted(files.filters().items()):
+            text = f"{path!r} was written as it is; git's filter {name!r} runs when you add it"
+            desk.emit(Noted(level="warning", text=text))
 
 
 def waits(evaluation: Evaluation) -> bool:

@@ -61,6 +61,7 @@ ENDS: Final[dict[Stop, tuple[str, str]]] = {
     Stop.CONFLICT: ("red", "Your files changed meanwhile; nothing was overwritten, the patch is kept."),
     Stop.ENVIRONMENT: ("red", "Stopped: something outside ADI went missing."),
     Stop.INTERRUPTED: ("yellow", "Interrupted; your files are untouched."),
+    Stop.KILLED: ("red", "Its process was killed; your files are untouched."),
     Stop.ERROR: ("red", "Stopped by an unexpected error."),
 }
 ACTED: Final = {

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from agent.accept import Ending, decide, diffstat, take_back
+from agent.crashed import close_runs
 from agent.environment import image_of
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
@@ -19,7 +20,6 @@ from agent.settings import Directories, Settings, directories
 from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
 from memory.records import (
-    Applied,
     CheckRan,
     Evaluation,
     Noted,
@@ -38,9 +38,6 @@ from sandbox.exchange import recover
 from sandbox.images import recipe
 from sandbox.protocol import Sandbox, SandboxLimits
 from sandbox.workcopy import Snapshot, WorkCopy, snapshot
-
-RECENT = 20
-"""Runs of a repository that are looked at for what a crash left open."""
 
 MakeSandbox = Callable[[WorkCopy, str], Sandbox]
 """A sandbox with a copy of these files, labelled with the run's id."""
@@ -193,37 +190,8 @@ class Session:
             recorder.emit(ended.model_copy(update={"exit_code": code}))
 
     def recover(self) -> list[str]:
-        """Close the runs whose process died before it could; the ids of those whose change was applied.
-
-        The event before the exchange is the acceptance, so only a run that ends with one can be meant.
-        """
-        found = []
-        for summary in self.store.runs(str(self.repo), limit=RECENT):
-            if summary.ended or summary.alive:
-                continue
-            recorder = Recorder(self.store, summary.id)
-            applied = None if summary.applied else self._applied(summary)
-            if applied is not None:
-                recorder.emit(applied)
-                found.append(summary.id)
-            if applied is not None or summary.applied:
-                ending = Ending(Stop.ACCEPTED, "the process died after applying the change")
-            else:
-                ending = Ending(Stop.KILLED, "the process died")
-            recorder.emit(ending.event(0.0))
-        return found
-
-    def _applied(self, summary: RunSummary) -> Applied | None:
-        """What a dead run did not come to say: its change was accepted, and stands in the tree."""
-        last = self.store.events(summary.id)[-1].payload
-        if not summary.diff_sha256 or not isinstance(last, UserActed):
-            return None
-        if last.action not in ("accept", "auto-accept"):
-            return None
-        changes = self._files(self.store.trajectory(summary.id), summary).changed()
-        if not all(_stands(self.repo / path, after) for path, (_, after) in changes.items()):
-            return None
-        return Applied(paths=tuple(changes), diff_sha256=summary.diff_sha256)
+        """Close what dead processes left open; the ids of runs whose change turned out to be applied."""
+        return close_runs(self.store, self.repo, self._files)
 
     def review(self, run_id: str | None) -> Outcome:
         """Decide on a result that waits: this one, or the newest of the repository."""
@@ -297,13 +265,6 @@ class Session:
             journal=self.places.journal,
             patch_file=self.places.patches / f"{recorder.run_id}.patch",
         )
-
-
-def _stands(path: Path, wanted: bytes | None) -> bool:
-    """True when the file is as wanted; None means no file."""
-    if wanted is None:
-        return not path.exists()
-    return path.is_file() and not path.is_symlink() and path.read_bytes() == wanted
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ class Stop(StrEnum):
     CONFLICT = "conflict"  # the user's tree changed meanwhile; the patch is kept
     ENVIRONMENT = "environment"  # Docker, model or disk went missing
     INTERRUPTED = "interrupted"  # SIGINT, SIGTERM or SIGHUP
+    KILLED = "killed"  # its process died without a word, found at the next start
     ERROR = "error"  # unexpected failure, named by its boundary
 
 

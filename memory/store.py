@@ -172,11 +172,21 @@ class Store:
         return views.trajectory(self.events(run_id))
 
     def pending(self, repo: str) -> list[RunSummary]:
-        """Runs whose result waits for a person, newest first; a conflict left its change waiting too."""
+        """Runs whose result waits for a person, newest first; a conflict left its change waiting too.
+
+        So did a run that was broken off with a change in its hands.
+        """
         waiting = (Stop.PENDING.value, Stop.CONFLICT.value)
+        broken_off = (Stop.INTERRUPTED.value, Stop.KILLED.value)
         query = (
             select(RunRow)
-            .where(RunRow.repo == repo, col(RunRow.stop).in_(waiting), RunRow.applied_at == "")
+            .where(RunRow.repo == repo, RunRow.applied_at == "")
+            .where(
+                or_(
+                    col(RunRow.stop).in_(waiting),
+                    col(RunRow.stop).in_(broken_off) & (col(RunRow.diff_sha256) != ""),
+                )
+            )
             .order_by(col(RunRow.started).desc(), col(RunRow.id).desc())
         )
         with self._reading() as session:

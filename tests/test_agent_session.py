@@ -339,8 +339,9 @@ print(run)
 """
 
 
+@pytest.mark.parametrize("applied", [True, False])
 def test_a_change_applied_by_a_process_that_died_is_written_down(
-    make_repo: RepoFactory, adi_home: Path
+    make_repo: RepoFactory, adi_home: Path, database: Store, applied: bool
 ) -> None:
     repo = make_repo(BUGGY)
     with open_local(repo, MENDS, YES) as session:
@@ -349,9 +350,11 @@ def test_a_change_applied_by_a_process_that_died_is_written_down(
     command = [sys.executable, "-c", REPEATED, str(adi_home / "adi.db"), first.run_id]
     died = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     with open_local(repo, MENDS, YES) as session:
-        assert session.recover() == []  # accepted, but the files are as before: nothing was applied
-        (repo / "calc.py").write_text(MENDED)
-        assert session.recover() == [died]
+        (repo / "calc.py").write_text(MENDED if applied else CALC)
+        assert session.recover() == ([died] if applied else [])
         assert session.recover() == []
-        assert session.undo(None).run_id == died
-    assert (repo / "calc.py").read_text() == BUGGY["calc.py"]
+        run = database.run(died)
+        assert (run.applied, run.stop) == (applied, Stop.ACCEPTED if applied else Stop.KILLED)
+        assert [waiting.id for waiting in database.pending(str(repo))] == ([] if applied else [died])
+        assert (session.undo(None) if applied else session.review(died)).run_id == died
+    assert (repo / "calc.py").read_text() == (BUGGY["calc.py"] if applied else MENDED)
