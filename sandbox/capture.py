@@ -66,7 +66,8 @@ def capture(place: Place, shadow: Shadow, limits: CopyLimits) -> Captured:
     with Tree(place.root) as tree:
         listing = _list(place, shadow, limits, tree)
     _check_caps(listing, limits)
-    listing.notes += filters.notes(place, filters.filters(place, shadow, listing.paths))
+    if filters.asked_for(place, listing.paths):
+        listing.notes += filters.notes(place, filters.filters(place, shadow, listing.paths))
     return Captured(
         _hash(place, shadow, listing),
         tuple(listing.notes),

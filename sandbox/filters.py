@@ -19,16 +19,23 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1024
 
 
-def filters(place: Place, shadow: Shadow, paths: Iterable[bytes]) -> dict[bytes, str]:
-    """Filter names by path, of the paths that have one. Raises RepositoryState."""
-    paths = list(paths)
-    outside = [place.common_dir / "info" / "attributes", users_file("core.attributesFile", "attributes")]
-    texts = [beginning(path, _MAX_ATTRIBUTES) if path.is_file() else b"" for path in outside]
+def asked_for(place: Place, paths: Iterable[bytes]) -> bool:
+    """True when an attributes file of these paths, of git's folder or of the user may name a filter."""
     inside = (
         place.root / os.fsdecode(path) for path in paths if path.rpartition(b"/")[2] == b".gitattributes"
     )
-    if not any(b"filter" in text for text in texts) and not any(_asks(path) for path in inside):
-        return {}
+    return any(b"filter" in text for text in _outside(place)) or any(_asks(path) for path in inside)
+
+
+def _outside(place: Place) -> list[bytes]:
+    """Attributes that are not in the tree: git's own for the repository, and the user's."""
+    files = [place.common_dir / "info" / "attributes", users_file("core.attributesFile", "attributes")]
+    return [beginning(path, _MAX_ATTRIBUTES) if path.is_file() else b"" for path in files]
+
+
+def filters(place: Place, shadow: Shadow, paths: Iterable[bytes]) -> dict[bytes, str]:
+    """Filter names by path, of the paths that have one. Raises RepositoryState."""
+    texts = _outside(place)
     with tempfile.TemporaryDirectory(dir=shadow.directory, prefix="attributes-") as folder:
         git_dir = Path(folder)
         for name in ("objects", "refs", "info"):
@@ -42,11 +49,8 @@ def filters(place: Place, shadow: Shadow, paths: Iterable[bytes]) -> dict[bytes,
             env={"GIT_DIR": folder, "GIT_WORK_TREE": str(place.root)},
         ).split(b"\0")  # fmt: skip
     found = zip(shown[::3], shown[2::3], strict=False)
-    return {
-        path: value.decode("utf-8", "replace")
-        for path, value in found
-        if value not in (b"unspecified", b"unset")
-    }
+    none = (b"unspecified", b"unset")
+    return {path: value.decode("utf-8", "replace") for path, value in found if value not in none}
 
 
 def _asks(path: Path) -> bool:
@@ -66,7 +70,7 @@ def notes(place: Place, found: Mapping[bytes, str]) -> list[str]:
     pointers = [path for path in by_name.get("lfs", ()) if _is_pointer(place.root / os.fsdecode(path))]
     if pointers:
         said.append(
-            f"LFS content is not on this disk: {_some(pointers)} only pointers; git lfs pull fetches it"
+            f"LFS content is not on this disk: {_some(pointers)} only a pointer; git lfs pull fetches it"
         )
     return said
 

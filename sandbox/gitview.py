@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sandbox.credentials import asks_for_text, name_tells
 from sandbox.errors import RepositoryState, UnsafePath
-from sandbox.repository import Place, beginning
+from sandbox.repository import Place, beginning, configured
 from sandbox.shadow import Shadow, blob_id, git_program
 from sandbox.stuck import PATIENCE_S, check_rule_files
 from sandbox.tree import Tree
@@ -50,6 +50,11 @@ def look(place: Place, shadow: Shadow, cap: int, tree: Tree) -> Names:
             _copy_index(place, shadow, Path(folder))
             shown = shadow.git("ls-files", "-t", "-s", "-z", "--cached", env=env).split(b"\0")
         except RepositoryState as error:
+            if configured(place.common_dir / "config", "extensions.objectFormat") == "sha256":
+                raise RepositoryState(
+                    f"{place.root} names its objects by SHA-256, which ADI cannot read yet",
+                    "git clone into a repository of `git init --object-format=sha1`",
+                ) from error
             raise RepositoryState(
                 f"cannot read the index of {place.root}: {error.message}", error.hint or "mend it: git status"
             ) from error

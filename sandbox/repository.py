@@ -18,8 +18,6 @@ from sandbox.shadow import clean_environment, git_program
 _MAX_REF_FILE = 64 * 1024**2
 _MAX_CONFIG = 1024**2
 _SYMREF_DEPTH = 5
-_REFTABLE = ".invalid"
-"""What HEAD names where refs are kept in another way."""
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REF_NAME = re.compile(r"refs/[^\0-\x20\x7f~^:?*\[\\]+")
 
@@ -92,21 +90,23 @@ def _names(git_dir: Path, marker: Path) -> bool:
     back = git_dir / "gitdir"
     if back.is_file() and _path_in(_small(back), git_dir) == marker.parent / ".git":
         return True
-    named = _configured(git_dir / "config", "core.worktree")
+    named = configured(git_dir / "config", "core.worktree")
     return bool(named) and _path_in(named, git_dir) == marker.parent
 
 
 def _path_in(text: str, folder: Path) -> Path:
     """The path that a file of git holds, relative to a folder. Raises RepositoryState for no path at all."""
     try:
-        return (folder / text.strip()).resolve()
+        path = (folder / text.strip()).resolve()
+        path.exists()  # a name that is too long shows only here
+        return path
     except (ValueError, OSError, RuntimeError) as error:  # a NUL, a name too long, a loop of links
         raise RepositoryState(
             f"a file of git near {folder} holds no path", "mend it: git worktree repair"
         ) from error
 
 
-def _configured(file: Path, key: str) -> str:
+def configured(file: Path, key: str) -> str:
     """One value of a configuration file, its includes not followed; empty when there is none."""
     if not file.is_file() or file.stat().st_size > _MAX_CONFIG:
         return ""
@@ -155,11 +155,11 @@ def read_head(place: Place) -> Head:
         if not text.startswith("ref:"):
             return Head(text if _OBJECT_ID.fullmatch(text) else "", branch)
         name = text.removeprefix("ref:").strip()
-        if not _REF_NAME.fullmatch(name) or ".." in name:
+        if not _REF_NAME.fullmatch(name) or ".." in name or "/." in name:  # `.invalid`: refs kept in tables
             return Head("", "")
         branch = branch or name.removeprefix("refs/heads/")
         text = _loose(place, name) or _packed(place, name)
-    return Head("", "" if branch == _REFTABLE else branch)
+    return Head("", branch)
 
 
 def _loose(place: Place, name: str) -> str:

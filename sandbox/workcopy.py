@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import capture, repository
+from sandbox import capture, filters, repository
 from sandbox.capture import CopyLimits
 from sandbox.errors import PatchError, RepositoryState, UnsafePath
 from sandbox.paths import check_path, leads_out, protected
@@ -228,6 +228,17 @@ class WorkCopy:
     def ignored(self, paths: Iterable[str]) -> set[str]:
         """Those of the paths that the repository's ignore rules cover."""
         return capture.ignored(self.snapshot.repo, self._base.shadow, paths)
+
+    def filters(self) -> dict[str, str]:
+        """Names of the git filters by path, of the changed files that git would pass through one.
+
+        Raises NotARepository, RepositoryState.
+        """
+        place = repository.locate(self.snapshot.repo)
+        paths = [os.fsencode(path) for path, data in self._overlay.items() if data is not None]
+        return {
+            os.fsdecode(path): name for path, name in filters.filters(place, self._base.shadow, paths).items()
+        }
 
     def patched(self, patch: bytes) -> "WorkCopy":
         """A new copy: the snapshot with the patch applied. Raises PatchError; never a part of a patch."""
