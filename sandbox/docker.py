@@ -291,7 +291,7 @@ class DockerSandbox:
             names = b"".join(f"{path}\0".encode() for path in found.fetch)
             room = 2 * self._caps.total_bytes + 4096 * len(found.fetch)
             packed = self._step(container, _FETCH, stdin=names, max_bytes=room)
-            contents = read_archive([packed], self._caps)
+            contents = read_archive([packed], self._caps, wanted=frozenset(found.fetch))
             notes += contents.notes
             files.update(contents.files)
         own = [
