@@ -8,11 +8,15 @@ verdict (feedback/verdict.py) runs checks on a copy whose tests the agent could 
 import shlex
 from collections.abc import Callable
 
-from feedback.detect import check_of, checks_of, detect, image_profile
+from feedback.detect import check_of, checks_of, detect
 from feedback.parse_compiled import parse_any, parse_cargo, parse_go
+from feedback.parse_cpp import parse_catch, parse_ctest, parse_gtest
+from feedback.parse_java import parse_junit
 from feedback.parse_node import parse_node
+from feedback.parse_php import parse_phpunit
 from feedback.parse_pytest import parse_pytest
 from feedback.parse_python import parse_unittest
+from feedback.profile import image_profile
 from feedback.report import Report
 from memory.records import Check, CheckResult, Status
 from sandbox.protocol import ExecResult, Sandbox
@@ -33,8 +37,13 @@ _PARSERS: dict[str, Callable[[str, str], Report]] = {
     "npm": parse_node,
     "go": parse_go,
     "cargo": parse_cargo,
+    "ctest": parse_ctest,
+    "junit": parse_junit,
+    "phpunit": parse_phpunit,
 }
-_STRICT = ("pytest", "unittest", "go", "cargo")
+_UNNAMED = (parse_gtest, parse_catch)
+"""Runners that have no command of their own: programs that `make test` may start."""
+_STRICT = ("pytest", "unittest", "go", "cargo", "ctest", "junit", "phpunit")
 """Kinds whose runner always tells how many tests passed."""
 
 
@@ -152,7 +161,7 @@ def read_output(check: Check, text: str, root: str) -> Report:
     if parser := _PARSERS.get(check.kind):
         report = parser(text, root)
         return report if report.complete or report.failures else _fallback(report, text, root)
-    reports = [parser(text, root) for parser in _PARSERS.values()]
+    reports = [parser(text, root) for parser in (*_PARSERS.values(), *_UNNAMED)]
     known = [report for report in reports if report.complete]
     return max(known, key=lambda report: (report.failed, report.passed)) if known else parse_any(text, root)
 

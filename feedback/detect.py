@@ -1,47 +1,40 @@
 """Which checks a repository has, told from its files; nothing of it is run or imported."""
 
-import json
 import re
 import tomllib
 from collections.abc import Sequence
 from configparser import ConfigParser, Error
 from pathlib import PurePosixPath
-from typing import Literal, Protocol
+from typing import Literal
 
+from feedback.detect_compiled import (
+    detect_cargo,
+    detect_ctest,
+    detect_go,
+    detect_junit,
+    detect_make,
+    detect_phpunit,
+)
+from feedback.detect_node import detect_node, detect_types
+from feedback.files import Files, text_of
 from memory.records import Check
 
-Profile = Literal["python", "node", "go", "rust"]
-Kind = Literal["pytest", "unittest", "npm", "go", "cargo", "make", "command"]
-
-
-class Files(Protocol):
-    """What detection needs of a work copy."""
-
-    def paths(self) -> list[str]: ...
-
-    def read(self, path: str) -> bytes: ...
-
-    def exists(self, path: str) -> bool: ...
-
-
-_PLACEHOLDER = "no test specified"
 _TEST_FILES = 200
 _TEST_NAME = r"test_\w*\.py|\w*_test\.py"
-_PROFILES: dict[Kind, Profile] = {
-    "pytest": "python",
-    "unittest": "python",
-    "npm": "node",
-    "go": "go",
-    "cargo": "rust",
-}
-_MANIFESTS: dict[str, Profile] = {"package.json": "node", "go.mod": "go", "Cargo.toml": "rust"}
+Kind = Literal["pytest", "unittest", "npm", "go", "cargo", "ctest", "junit", "phpunit", "make", "command"]
 _KINDS: tuple[tuple[str, Kind], ...] = (
     (r"\b(?:py\.test|pytest)\b", "pytest"),
     (r"\bunittest\b", "unittest"),
     (r"\bgo test\b", "go"),
     (r"\bcargo (?:\S+ )?(?:test|t)\b", "cargo"),
-    (r"\b(?:npm|yarn|pnpm|npx)\b|\bnode --test\b", "npm"),
+    (r"\b(?:npm|yarn|pnpm|npx|mocha|jest|vitest|tsc)\b|\bnode\b.* --test\b", "npm"),
     (r"^make\b", "make"),
+    (r"\bctest\b", "ctest"),
+    (
+        r"(?:^|[;&|\s])junit(?:$|[;&|\s])|\bmvnw?\b.* (?:test|verify)\b|\b(?:JUnitCore|ConsoleLauncher)\b",
+        "junit",
+    ),
+    (r"\bphpunit\b", "phpunit"),
 )
 
 
@@ -51,9 +44,17 @@ def detect(files: Files) -> tuple[Check, ...]:
     `make test` is offered only where no test runner is recognised: it would run the same tests again.
     """
     paths = files.paths()
-    found = [_python(files, paths), _npm(files, paths), _go(paths), _cargo(paths)]
-    checks = tuple(check for check in found if check)
-    return checks or _make(files, paths)
+    found = (
+        _python(files, paths),
+        detect_node(files, paths),
+        detect_go(paths),
+        detect_cargo(paths),
+        detect_ctest(files, paths),
+        detect_junit(files, paths),
+        detect_phpunit(paths),
+    )
+    last = next(filter(None, (detect_make(files, paths), detect_types(paths))), None)
+    return tuple(check for check in found if check) or ((last,) if last else ())
 
 
 def check_of(command: str, name: str = "") -> Check:
@@ -70,22 +71,6 @@ def checks_of(commands: Sequence[str]) -> tuple[Check, ...]:
         taken = sum(other.name == check.name for other in checks)
         checks.append(check.model_copy(update={"name": f"{check.name} ({taken + 1})"}) if taken else check)
     return tuple(checks)
-
-
-def image_profile(checks: Sequence[Check], paths: Sequence[str] = ()) -> Profile:
-    """The sandbox image that can run these checks; the files decide for plain commands."""
-    kinds = {check.kind for check in checks}
-    for kind, profile in _PROFILES.items():
-        if kind in kinds:
-            return profile
-    if any(path.endswith(".py") for path in paths):
-        return "python"
-    return next((profile for name, profile in _MANIFESTS.items() if name in paths), "python")
-
-
-def text_of(files: Files, path: str) -> str:
-    """A file as text, empty when it is absent."""
-    return files.read(path).decode("utf-8", "replace") if files.exists(path) else ""
 
 
 def _python(files: Files, paths: Sequence[str]) -> Check | None:
@@ -141,33 +126,3 @@ def sections(text: str) -> dict[str, dict[str, str]]:
     except Error:
         return {}
     return {name: dict(parser[name]) for name in parser.sections()}
-
-
-def _npm(files: Files, paths: Sequence[str]) -> Check | None:
-    if "package.json" not in paths:
-        return None
-    try:
-        scripts = json.loads(text_of(files, "package.json")).get("scripts", {})
-        script = scripts.get("test", "")
-    except (json.JSONDecodeError, AttributeError):
-        return None
-    if not isinstance(script, str) or not script.strip() or _PLACEHOLDER in script:
-        return None
-    return Check(name="npm test", command="npm test", kind="npm")
-
-
-def _go(paths: Sequence[str]) -> Check | None:
-    if "go.mod" not in paths or not any(path.endswith("_test.go") for path in paths):
-        return None
-    return Check(name="go test", command="go test ./...", kind="go")
-
-
-def _cargo(paths: Sequence[str]) -> Check | None:
-    return Check(name="cargo test", command="cargo test", kind="cargo") if "Cargo.toml" in paths else None
-
-
-def _make(files: Files, paths: Sequence[str]) -> tuple[Check, ...]:
-    for name in ("GNUmakefile", "makefile", "Makefile"):
-        if name in paths and re.search(r"^test[ \t]*:(?!=)", text_of(files, name), re.M):
-            return (Check(name="make test", command="make test", kind="make"),)
-    return ()

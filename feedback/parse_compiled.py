@@ -19,7 +19,10 @@ _RUST_ERROR = re.compile(r"^error(?:\[(E\d{4})\])?: (.*)$")
 _RUST_PLACE = re.compile(r"^\s{0,20}--> (\S{1,300}):(\d{1,8}):\d{1,6}$")
 _RUST_PASSED = re.compile(r"^test result: .{0,20}?(\d{1,8}) passed")
 _RUST_FAILED = re.compile(r"^test result: .{0,20}?\d{1,8} passed; (\d{1,8}) failed")
-_PLACE = re.compile(r"^\s{0,40}([\w./@+-]{1,200}\.[A-Za-z]\w{0,9}):(\d{1,8})(?::\d{1,6})?:? ?(.*)$")
+_PLACE = re.compile(
+    r"^\s{0,40}(?:[\w./-]{1,100}: )?([\w./@+-]{1,200}\.[A-Za-z]\w{0,9})"
+    r"[:(](\d{1,8})(?:[:,]\d{1,6})?\)?:? ?(.*)$"
+)
 
 
 def parse_go(text: str, root: str) -> Report:

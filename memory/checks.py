@@ -62,7 +62,9 @@ class Check(Record):
     """Short unique name within the task, such as `pytest`."""
     command: str
     """Shell command, run at the root of the work copy."""
-    kind: Literal["pytest", "unittest", "npm", "go", "cargo", "make", "command"] = "command"
+    kind: Literal[
+        "pytest", "unittest", "npm", "go", "cargo", "ctest", "junit", "phpunit", "make", "command"
+    ] = "command"
     """Decides how its output is read."""
 
 

@@ -4,11 +4,13 @@ The first comes from the base image where a registry answers, else from the host
 others are built on the first, so each costs only its own packages, in time and on disk.
 """
 
+import base64
 import hashlib
 import io
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox import debian
@@ -55,13 +57,49 @@ class Language:
     """Shell commands after that."""
 
 
+def _put(path: str, content: bytes, mode: str = "644") -> str:
+    """Shell words that make a file in the image; a build gets no files of the host."""
+    packed = base64.b64encode(content).decode()
+    return f"mkdir -p {path.rpartition('/')[0]}; echo {packed} | base64 -d > {path}; chmod {mode} {path}"
+
+
+# CMake projects fetch GoogleTest by names of their own: this answers for them with the installed one.
+_GTEST = b"""\
+include(CMakeFindDependencyMacro)
+find_dependency(GTest)
+foreach(library gtest gtest_main gmock gmock_main)
+  if(NOT TARGET ${library})
+    add_library(${library} ALIAS GTest::${library})
+  endif()
+endforeach()
+"""
 LANGUAGES: dict[str, Language] = {
     "python": Language(()),
-    "cpp": Language(("g++", "cmake", "libgtest-dev", "googletest", "catch2")),
-    "go": Language(("golang-go",)),
-    "java": Language(("default-jdk-headless", "junit4", "junit5", "libpicocli-java")),
-    "node": Language(("nodejs", "npm", "node-typescript", "mocha", "jest")),
-    "php": Language(("php-cli", "phpunit")),
+    "cpp": Language(
+        ("g++", "cmake", "libgtest-dev", "libgmock-dev", "catch2"),
+        tuple(_put(f"/usr/lib/cmake/{name}/{name}Config.cmake", _GTEST) for name in ("googletest", "gtest")),
+    ),
+    # Newer ones come without the compiled standard library, which takes a minute in each fresh container.
+    "go": Language(
+        ("golang-go",),
+        (
+            "GOCACHE=/tmp/go GODEBUG=installgoroot=all go install std",
+            "rm -rf /tmp/go /usr/share/go-*/api /usr/share/go-*/test",
+        ),
+    ),
+    "java": Language(
+        ("default-jdk-headless", "junit4", "junit5", "libpicocli-java"),
+        (_put("/usr/local/bin/junit", Path(__file__).with_name("junit.py").read_bytes(), "755"),),
+    ),
+    # Types of all packages would clash: TypeScript sees those of Node.js alone.
+    "node": Language(
+        ("nodejs", "npm", "node-typescript", "mocha", "jest", "chai"),
+        (
+            "mkdir -p /node_modules/@types; ln -s /usr/share/nodejs/@types/node /node_modules/@types/node",
+            "for name in chai mocha typescript; do ln -s /usr/share/nodejs/$name /node_modules/$name; done",
+        ),
+    ),
+    "php": Language(("php-cli", "php-sqlite3", "phpunit", "composer")),
     "rust": Language(("cargo-web|cargo", "rustc-web|rustc")),
 }
 PROFILES = tuple(LANGUAGES)

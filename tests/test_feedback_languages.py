@@ -1,0 +1,68 @@
+"""Repositories of other languages than Python: their checks are found and run, and failures are read."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+import pytest
+from conftest import RepoFactory
+from languages import SAMPLES, Sample
+
+from feedback.checks import detect, image_profile, run_check
+from memory.records import CheckResult, Status
+from sandbox.client import connect
+from sandbox.docker import DockerSandbox
+from sandbox.images import is_present, recipe
+from sandbox.workcopy import WorkCopy, snapshot
+
+pytestmark = pytest.mark.container
+SLOW = pytest.mark.slow
+QUICK = ("node", "typescript", "java", "gtest", "rust", "php")
+"""Samples that `make test` runs, one for each image that needs no long compilation."""
+LIMIT_S = 120.0
+"""Longest wait for one check, in seconds: compilers share this machine with other tests."""
+
+
+@cache
+def missing(profile: str) -> str:
+    """Why the profile's image cannot be used; empty when it can."""
+    with closing(connect()) as client:
+        tag = recipe(profile).tag
+        return "" if is_present(tag, client) else f"no image {tag}: adi doctor --fix --images {profile}"
+
+
+def image(profile: str) -> str:
+    if reason := missing(profile):
+        pytest.skip(reason)
+    return recipe(profile).tag
+
+
+def run(
+    work: WorkCopy, profile: str, *steps: Mapping[str, str], limit_s: float = LIMIT_S
+) -> Iterator[CheckResult]:
+    """Results of the repository's only check, each after a step's files are written, in one container."""
+    (check,) = detect(work)
+    with closing(DockerSandbox(work.archive(), image=image(profile), run_id="languages")) as sandbox:
+        for files in steps:
+            sandbox.write({path: text.encode() for path, text in files.items()})
+            yield run_check(check, sandbox, limit_s)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=SLOW) for name in SAMPLES]
+)
+def test_a_check_is_found_fails_and_passes(name: str, make_repo: RepoFactory, tmp_path: Path) -> None:
+    """In this order, so that nothing built before can be what passes."""
+    sample: Sample = SAMPLES[name]
+    work = WorkCopy(snapshot(make_repo(sample.files), tmp_path / "shadow"))
+    checks = detect(work)
+    assert [check.name for check in checks] == [sample.check]
+    assert image_profile(checks, work.paths()) == sample.profile
+    bad, good = run(work, sample.profile, sample.broken, sample.files)
+    assert (bad.passed, bad.status) == (False, Status.NONZERO), bad.output
+    failure = bad.failures[0]
+    assert failure.test == sample.test, bad.output
+    assert [(frame.path, frame.line) for frame in failure.frames][-1:] == [sample.place], bad.output
+    assert sample.said in failure.message, bad.output
+    assert (good.passed, good.tests_passed, good.failures) == (True, sample.passed, ()), good.output
