@@ -98,6 +98,6 @@ REPAIRS: Final = {"docker": _mend_docker, "image": _mend_image, "model": _mend_m
 
 def _print(finding: Finding) -> None:
     mark, color = MARKS[finding.status]
-    typer.echo(f"{typer.style(mark, fg=color)} {finding.name:<7} {inert_line(finding.detail)}")
+    typer.echo(f"{typer.style(mark, fg=color)} {finding.name:<9} {inert_line(finding.detail)}")
     if finding.fix and finding.status != "pass":
         typer.echo(f"    mend it: {inert_line(finding.fix)}")

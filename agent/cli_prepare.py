@@ -66,6 +66,7 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
     from sandbox.client import connect
     from sandbox.errors import DependenciesRefused
     from sandbox.images import ensure_image, is_present
+    from sandbox.isolation import Engine, choose
     from sandbox.owner import reap
     from sandbox.prepare import Step, limits_of
     from sandbox.registries import parse
@@ -84,6 +85,7 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
         _say("No dependency file asks for a package: nothing to prepare.")
         return 0
     with closing(connect()) as client:
+        isolation = choose(Engine.ask(client), settings.sandbox.isolation, settings.sandbox.runtime)
         reap(client)
         base = ensure_image(profile, _say, client)
         tag = tag_for(settings, wanted, base)
@@ -108,6 +110,7 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
                 run_id=f"prepare-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:6]}",
                 archive=files.archive,
                 limits=limits_of(own.memory_mb, own.prepare_mb, own.cpus, own.pids),
+                isolation=isolation,
                 progress=lambda line: _say(f"  {line}"),
             )
         )

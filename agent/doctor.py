@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -90,6 +91,34 @@ def check_docker(_: Subject) -> Finding:
     finally:
         client.close()
     return Finding("docker", "pass", f"engine {version.get('Version', '?')}, API {client.api_version}")
+
+
+def check_isolation(subject: Subject) -> Finding:
+    from sandbox.advisories import describe, known_escapes
+    from sandbox.client import connect
+    from sandbox.errors import DockerMissing, IsolationMissing
+    from sandbox.isolation import Engine, choose
+
+    try:
+        client = connect()
+    except DockerMissing:
+        return Finding("isolation", "fail", "unknown without Docker", "adi doctor --fix")
+    with closing(client):
+        engine = Engine.ask(client)
+    wanted = subject.settings.sandbox
+    try:
+        found = choose(engine, wanted.isolation, wanted.runtime)
+    except IsolationMissing as error:
+        return Finding("isolation", "fail", error.message, error.hint)
+    lacking = ", ".join(name for name, kept in engine.limits.items() if not kept and name != "swap")
+    if lacking:
+        detail = f"{found}; this engine cannot limit: {lacking}, so no run starts"
+        return Finding("isolation", "fail", detail, "turn on cgroups for it: docs/isolation.md")
+    doubts = [describe(*known_escapes(found))] + ["swap is not limited"] * (not engine.limits["swap"])
+    if not any(doubts):
+        return Finding("isolation", "pass", str(found))
+    fix = "sudo apt-get install --only-upgrade runc  # or use gVisor: docs/isolation.md"
+    return Finding("isolation", "warn", "; ".join(filter(None, [str(found), *doubts])), fix)
 
 
 def check_image(subject: Subject) -> Finding:
@@ -218,6 +247,7 @@ CHECKS: Final[tuple[Callable[[Subject], Finding], ...]] = (
     check_python,
     check_git,
     check_docker,
+    check_isolation,
     check_image,
     check_gpu,
     check_model,

@@ -27,6 +27,7 @@ from sandbox.container import Container
 from sandbox.dependencies import Wanted
 from sandbox.egress import SOCKET, Asked, Egress, EgressCaps
 from sandbox.errors import CopyOutRefused, DiskFull, PrepareFailed, SandboxError, SandboxLost
+from sandbox.isolation import Isolation
 from sandbox.layer import Layer
 from sandbox.output import HeadTail
 from sandbox.prepared import DEPS, LINKS, prune
@@ -102,6 +103,8 @@ class Step:
     """The repository's copy, asked for only when it is a package that must be installed itself."""
     limits: PrepareLimits = field(default_factory=PrepareLimits)
     caps: EgressCaps = field(default_factory=EgressCaps)
+    isolation: Isolation | None = None
+    """What the installers are kept apart by; None takes the engine's default runtime as it is."""
     progress: Progress = lambda _line: None
     asked: tuple[Asked, ...] = ()
     """Hosts that were asked for; also there when the step failed."""
@@ -114,7 +117,7 @@ class Step:
             gate = Path(folder) / "gate"
             gate.mkdir()
             gate.chmod(0o755)
-            workshop = _Workshop(self.client, self.base, self.run_id, self.limits, gate)
+            workshop = _Workshop(self.client, self.base, self.run_id, self.limits, gate, self.isolation)
             try:
                 self._install(workshop, gate, made)
                 if self.wanted.installs_itself:
@@ -233,10 +236,16 @@ class _Workshop(Container):
     """A container as all others are, with a folder to install into and the proxy's socket."""
 
     def __init__(
-        self, client: "APIClient", image: str, run_id: str, limits: PrepareLimits, gate: Path
+        self,
+        client: "APIClient",
+        image: str,
+        run_id: str,
+        limits: PrepareLimits,
+        gate: Path,
+        isolation: Isolation | None = None,
     ) -> None:
         self._room, self._gate = limits.room_bytes, gate
-        super().__init__(client, image, run_id, limits.sandbox)
+        super().__init__(client, image, run_id, limits.sandbox, isolation)
 
     def _host_config(self, limits: SandboxLimits) -> dict[str, object]:
         config = super()._host_config(limits)

@@ -48,10 +48,10 @@ def test_json_has_every_finding_and_the_exit_code_follows() -> None:
 def test_no_docker_and_a_model_at_a_url() -> None:
     done = run_doctor(DOCKER_HOST=NO_DOCKER, ADI_MODEL__URL="http://localhost:1/v1")
     assert done.returncode == 6
-    assert "✗ docker  no Docker engine answers at DOCKER_HOST" in done.stdout
+    assert "✗ docker    no Docker engine answers at DOCKER_HOST" in done.stdout
     assert "✗ image" in done.stdout
-    assert "✓ model   served at http://localhost:1/v1" in done.stdout
-    assert "docker, image: not ready" in done.stderr
+    assert "✓ model     served at http://localhost:1/v1" in done.stdout
+    assert "docker, isolation, image: not ready" in done.stderr
 
 
 def test_mending_says_what_it_does_and_why_it_cannot() -> None:
