@@ -18,9 +18,10 @@ _DOCUMENTATION = re.compile(r"(?:^|[/_.-])docs?(?:[_.-]|$)")
 _LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _LINE = re.compile(
     r"(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?P<extras>\[[\w\s,.-]*\])?"
-    r"(?P<version>[^;@\[\]#\"'-]*)(?P<marker>;[^#]*)?"
+    r"(?P<version>[^;@\[\]#\"'-]*)(?P<marker>;[\w .<>=!~'\"()*,+-]*)?",
+    re.ASCII,
 )
-_CLAUSE = re.compile(r"\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[\w.*+!]+\s*")
+_CLAUSE = re.compile(r"\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[\w.*+!]+\s*", re.ASCII)
 _MAX_LINE = 4_000
 _HASH = re.compile(r"\s--hash[= ]([a-z0-9]+:[0-9a-f]+)")
 _SELF = re.compile(r"(?:-e|--editable[= ]?)?\s*\.(?:\[(?P<extras>[\w\s,.-]*)\])?")

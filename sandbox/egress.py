@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
+from sandbox.errors import SandboxError
 from sandbox.hello import MAX_HELLO, NotTls, server_name
 from sandbox.registries import Place, is_address, may_reach
 
@@ -98,14 +99,14 @@ class Egress:
         self._allowed = {(place.host, place.port): place for place in self.places}
         self._slots = threading.BoundedSemaphore(self.caps.at_once)
         self._listener = socket.socket(socket.AF_UNIX)
+        path = self.folder / SOCKET
         try:
-            path = self.folder / SOCKET
             self._listener.bind(str(path))
             path.chmod(0o666)  # the commands' user is another one than ours; the folder above is closed
             self._listener.listen(64)
-        except BaseException:
+        except OSError as error:
             self._listener.close()
-            raise
+            raise SandboxError(f"no socket at {path}: {error}", "set TMPDIR to a short path") from error
         self._start(self._accept)
         return self
 
