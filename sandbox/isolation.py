@@ -32,6 +32,7 @@ HOW_TO_GET: Final = {
     "userns": 'set "userns-remap": "default" in /etc/docker/daemon.json and restart Docker: '
     "docs/isolation.md, or unset sandbox.isolation",
 }
+_CGROUPS = "turn on its cgroups; a rootless engine needs cgroup v2 with delegation: docs/isolation.md"
 _NO_SWAP_LIMIT = "Memory limited without swap"
 _PLAIN = frozenset({"runc", "crun", "io.containerd.runc.v1", "io.containerd.runc.v2"})
 
@@ -153,7 +154,12 @@ def choose(engine: Engine, wanted: Wanted = "auto", runtime: str = "") -> Isolat
     """The isolation that is asked for; for `auto` the strongest that the engine has.
 
     Raises IsolationMissing when the engine has not what is asked for; nothing weaker takes its place.
+    Raises WeakerThanAsked when it cannot keep a limit: a rootless engine without cgroups takes every limit
+    without a warning, writes it down, and keeps none (seen with Docker 20.10 on cgroup v1).
     """
+    lacking = ", ".join(name for name, kept in engine.limits.items() if not kept and name != "swap")
+    if lacking:
+        raise WeakerThanAsked(f"the Docker engine cannot limit: {lacking}", _CGROUPS)
     if runtime and runtime not in engine.runtimes:
         raise IsolationMissing(
             f"the Docker engine has no runtime {runtime!r}; it has: {', '.join(sorted(engine.runtimes))}",
@@ -185,7 +191,7 @@ def refuse_dropped(warnings: Iterable[str]) -> None:
         if "discarded" in warning and _NO_SWAP_LIMIT not in warning:
             raise WeakerThanAsked(
                 f"the Docker engine cannot keep a limit: {warning}",
-                "turn on its cgroup support; a rootless engine needs cgroup v2 with delegation",
+                _CGROUPS,
             )
 
 
