@@ -168,7 +168,9 @@ class _Undone:
     kept: list[str] = field(default_factory=list)
     """Paths that somebody else changed meanwhile, left alone."""
     whole: bool = True
-    """False when a link or the like is in a folder's place, so that something is left for `recover`."""
+    """False when something is left for `recover`: a link is in a folder's place, or the system refused."""
+    refused: OSError | None = None
+    """The first refusal; the other files are put back all the same."""
 
 
 def _roll_back(tree: Tree, intent: Intent) -> _Undone:
@@ -182,10 +184,16 @@ def _roll_back(tree: Tree, intent: Intent) -> _Undone:
             undone.kept.insert(0, item.path)
             undone.whole = False
             continue
+        except OSError as error:
+            undone.refused, undone.whole = undone.refused or error, False
+            continue
         except SandboxError:  # a link took the file's own place
             ours = False
         undone.kept[:0] = [] if ours else [item.path]
-        undone.whole &= _drop(tree, item)
+        try:
+            undone.whole &= _drop(tree, item)
+        except OSError as error:
+            undone.refused, undone.whole = undone.refused or error, False
     for folder in reversed(intent.folders):
         tree.remove_folder(folder)
     return undone
@@ -245,6 +253,8 @@ def _mend(journal_dir: Path) -> Iterator[tuple[str, str]]:
         try:
             with Tree(Path(intent.repo)) as tree:
                 undone = _Undone(whole=_clean(tree, intent)) if complete else _roll_back(tree, intent)
+            if undone.refused:
+                raise undone.refused
             if not undone.whole:
                 raise Detour(f"a link or no directory is in the way of {', '.join(undone.kept) or 'a file'}")
         except (OSError, SandboxError) as error:

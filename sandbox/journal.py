@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -90,9 +91,8 @@ def unfinished(folder: Path) -> Iterator[tuple[Journal, Intent | None, bool]]:
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
         if path.suffix not in (OPEN, DONE):
             continue
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
+        file = _own_file(path)
+        if file is None:
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,6 +104,19 @@ def unfinished(folder: Path) -> Iterator[tuple[Journal, Intent | None, bool]]:
         except ValidationError:  # died while writing it: nothing had begun
             intent = None
         yield Journal(path, file), intent, path.suffix == DONE
+
+
+def _own_file(path: Path) -> BinaryIO | None:
+    """The open file when it is this user's own and a regular one: no link is followed, no FIFO waited for."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError:
+        return None
+    info = os.fstat(file.fileno())
+    if stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid():
+        return file
+    file.close()
+    return None
 
 
 def _sync(folder: Path) -> None:

@@ -19,6 +19,7 @@ MAX_DEPTH = 100
 """Caps on any path of a repository; those of copying out (sandbox/archive.py) are these unless set lower."""
 
 _SHORT_GIT_NAME = re.compile(r"git~[0-9]+")
+_SHORT_NAME = re.compile(r"([^~.]{1,6})~[0-9]+(?:\.([^.]*))?")
 _PROTECTED_FILES = frozenset(
     {
         ".gitmodules", ".gitattributes", ".envrc", ".gitlab-ci.yml", ".travis.yml", "jenkinsfile",
@@ -148,7 +149,12 @@ def _named(name: str, known: Set[str]) -> bool:
     """True for one of the known names, and for a short name (`GITMOD~1`) that Windows may give to it."""
     if name in known:
         return True
-    stem, tilde, number = name.partition("~")
-    if not tilde or not number.isdigit() or not stem:
-        return False
-    return any(one.replace(".", "").startswith(stem) for one in known)
+    found = _SHORT_NAME.fullmatch(name)
+    return found is not None and any(_short(one) == (found[1], found[2] or "") for one in known)
+
+
+def _short(name: str) -> tuple[str, str]:
+    """What Windows makes of a long name: the beginning before `~1`, and the extension."""
+    stem, dot, extension = name.lstrip(".").rpartition(".")
+    stem, extension = (stem, extension) if dot else (extension, "")
+    return stem.replace(".", "")[:6], extension[:3]
