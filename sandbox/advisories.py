@@ -2,8 +2,8 @@
 
 Only what lets code inside a container reach the machine through runc, the runtime of plain containers. Left
 out: escapes through the machine's kernel (its distribution's matter) and through BuildKit (no stranger's
-Dockerfile is built), CVE-2020-15257 of containerd (needs the host's network), and CVE-2024-41110 of moby (past
-an authorisation plugin, from the engine's socket, which no container has).
+Dockerfile is built); CVE-2020-15257 of containerd (needs the host's network); CVE-2024-41110 of moby (past an
+authorisation plugin, from the engine's socket, which no container has).
 Source: the CVE records (github.com/CVEProject/cvelistV5) and the advisories named. The newest entry is of
 2025-11-06: what was published later is not known here.
 """
