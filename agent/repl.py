@@ -21,6 +21,7 @@ from agent.errors import Terminated
 from agent.inert import inert_line
 from agent.interrupts import INTERRUPTS
 from agent.output import Outcome
+from agent.repl_visible import Visible
 from memory.records import RunSummary
 
 HELP: Final = {
@@ -101,6 +102,7 @@ class Repl:
             history=_history(history),
             completer=SlashCompleter(),
             key_bindings=_keys(),
+            input_processors=[Visible()],
             reserve_space_for_menu=4,
         )
 
