@@ -24,7 +24,7 @@ done
 
 # A test runner that the image itself has would start the image's interpreter, which lacks the packages.
 _RUNNERS = f"""
-for name in pytest py.test coverage; do
+for name in pytest py.test pytest-3 python3-coverage; do
     if [ -f /usr/bin/$name ] && [ ! -e {PYTHON}/bin/$name ]; then
         sed '1s|.*|#!{PYTHON}/bin/python3|' /usr/bin/$name > {PYTHON}/bin/$name
         chmod 755 {PYTHON}/bin/$name

@@ -86,6 +86,8 @@ class Index:
     """Wheels, source distributions, and `<name>.tgz` of Node packages, by file name."""
     asked: list[str] = field(default_factory=list)
     """Paths in the order in which they were asked for."""
+    tags: list[str] = field(default_factory=list)
+    """Images that a test filled from here."""
 
     @property
     def base(self) -> str:
