@@ -39,6 +39,7 @@ def read_tar(data: bytes) -> None:
             block = mended[start : start + BLOCK]
             seal(block)
             mended[start : start + BLOCK] = block
+    mended += bytes(CAPS.file_bytes)  # or most mutations would be a stream that ends too early
     source = Source([bytes(mended)], ROOM)
     try:
         for header in members(source):

@@ -92,7 +92,9 @@ def assert_inert(text: str) -> None:
     assert spoofed(text) == []
 
 
+@pytest.mark.containment
 @pytest.mark.container
+@pytest.mark.slow
 def test_agent_k08_a_whole_run_on_a_terminal(make_repo: RepoFactory, adi_home: Path) -> None:
     """Plan, search, verdict, diff, pager and questions; then the stored run in every form."""
     repo, script = hostile_repo(make_repo), hostile_model()

@@ -21,6 +21,7 @@ from sandbox.errors import CopyOutRefused
 from sandbox.stream import Hijacked
 from sandbox.tarstream import Source, members
 
+pytestmark = pytest.mark.containment
 END = bytes(2 * BLOCK)
 
 
