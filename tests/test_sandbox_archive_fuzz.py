@@ -49,9 +49,8 @@ def test_sandbox_d04_what_is_taken_is_written_inside_the_tree_only(tmp_path: Pat
     assert fuzz.counts["files written into the planted tree"] > 10
     assert fuzz.counts["members taken"] > 300
     assert tree.place({"link/x": b"evil", "abs/x": b"evil", "pkg/link/x": b"evil", "ok": b"good"}) == (1, "")
-    assert tree.place({"late/x": b"evil", "ok": b"good"}) == (0, "UnsafePath"), (
-        "a link planted after the copy"
-    )
+    written, refusal = tree.place({"late/x": b"evil", "ok": b"good"})  # a link planted after the copy
+    assert (written, bool(refusal)) == (0, True)
 
 
 def test_the_generator_makes_every_outcome() -> None:
