@@ -15,6 +15,7 @@ from typing import TextIO
 from sandbox.docker import DockerSandbox, connect
 from sandbox.fresh import make_repository
 from sandbox.images import ensure_image
+from sandbox.isolation import Engine, choose
 from sandbox.workcopy import WorkCopy, snapshot
 
 GOALS = {"container start": 0.6, "command": 0.1}
@@ -38,12 +39,14 @@ def _say(stream: TextIO, line: str) -> None:
 def main(runs: int = 20) -> None:
     image = ensure_image("python", lambda line: _say(sys.stderr, line))
     with TemporaryDirectory() as folder, closing(connect()) as client:
+        isolation = choose(Engine.ask(client))
+        _say(sys.stdout, str(isolation))
         make_repository(Path(folder) / "repo", FILES)
         taken = snapshot(Path(folder) / "repo", Path(folder) / "shadow")
         archive = WorkCopy(taken).archive()
 
         def start() -> DockerSandbox:
-            return DockerSandbox(archive, image=image, run_id="benchmark", client=client)
+            return DockerSandbox(archive, image=image, run_id="benchmark", client=client, isolation=isolation)
 
         results = {
             "snapshot, nothing changed": measure(lambda: snapshot(taken.repo, taken.shadow.parent), runs)

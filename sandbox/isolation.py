@@ -8,6 +8,7 @@ was asked for is compared with what it wrote down. Where either falls short, not
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -139,8 +140,8 @@ class Isolation:
         version, _, table = told.decode("utf-8", "replace").partition("\n")
         release = version.split()[2] if version.startswith("Linux version ") else ""
         own = bool(release) and release != self.engine.kernel
-        rows = [[int(word) for word in row.split()] for row in table.splitlines()]
-        root = next((outside for inside, outside, _ in rows if inside == 0), 0)
+        mapped = re.search(r"^\s*0\s+(\d+)\s+\d+\s*$", table, re.MULTILINE)
+        root = int(mapped[1]) if mapped else 0
         if self.level == "gvisor" and not own:
             problem = f"it runs on this machine's kernel {release}: its runtime {self.runtime} is no gVisor"
         elif self.level == "userns" and root == 0:
