@@ -14,18 +14,24 @@ Span = tuple[int, int]
 
 
 def merged(old: str, new: str) -> str:
-    """`old` with the changed and new top-level statements of `new`; `new` itself when one does not parse."""
+    """`old` with the changed and new top-level statements of `new`.
+
+    `new` itself when one of them does not parse, or is nested too deep to be compared.
+    """
     before, after = parsed(old), parsed(new)
     if before is None or after is None or not before.body:
         return new
+    try:
+        same = _same(before, after)
+    except RecursionError:
+        return new
     known = {key: node for node in before.body for key in _keys(node)}
-    dumps = {ast.dump(node) for node in before.body}
     lines, written = lines_of(old), lines_of(new)
     replaced: dict[Span, list[str]] = {}
     imports: list[str] = []
     added: list[list[str]] = []
     for node in after.body:
-        if ast.dump(node) in dumps or _is_docstring(node):
+        if id(node) in same or _is_docstring(node):
             continue
         first, last = _span(node)
         text = written[first - 1 : last]
@@ -38,6 +44,12 @@ def merged(old: str, new: str) -> str:
             added.append(text)
     head = max((_span(node)[1] for node in before.body if _is_head(node)), default=0)
     return "\n".join(_assembled(lines, replaced, imports, head, added)) + "\n"
+
+
+def _same(before: ast.Module, after: ast.Module) -> set[int]:
+    """Ids of the statements of `after` that `before` has too, up to formatting. Raises RecursionError."""
+    dumps = {ast.dump(node) for node in before.body}
+    return {id(node) for node in after.body if ast.dump(node) in dumps}
 
 
 def _assembled(

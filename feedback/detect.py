@@ -1,9 +1,7 @@
 """Which checks a repository has, told from its files; nothing of it is run or imported."""
 
 import re
-import tomllib
 from collections.abc import Sequence
-from configparser import ConfigParser, Error
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -18,6 +16,7 @@ from feedback.detect_compiled import (
 from feedback.detect_node import detect_node, detect_types
 from feedback.files import Files, text_of
 from memory.records import Check
+from sandbox.manifest import Unreadable, read_ini, read_toml
 
 _TEST_FILES = 200
 _TEST_NAME = r"test_\w*\.py|\w*_test\.py"
@@ -82,9 +81,9 @@ def _python(files: Files, paths: Sequence[str]) -> Check | None:
     texts = [text_of(files, path) for path in tests[:_TEST_FILES]]
     if not texts:
         return None
-    cases = any(re.search(r"^\s*(?:import|from) unittest\b", text, re.M) for text in texts)
+    cases = any(re.search(r"^[ \t]*(?:import|from) unittest\b", text, re.M) for text in texts)
     plain = any(
-        re.search(r"^(?:async )?def test_|^\s*(?:import|from) pytest\b", text, re.M) for text in texts
+        re.search(r"^(?:async )?def test_|^[ \t]*(?:import|from) pytest\b", text, re.M) for text in texts
     )
     if plain or not cases:
         return pytest
@@ -109,8 +108,8 @@ def configured(files: Files) -> bool:
     if files.exists("pytest.ini") or files.exists(".pytest.ini"):
         return True
     try:
-        tools = tomllib.loads(text_of(files, "pyproject.toml")).get("tool", {})
-    except tomllib.TOMLDecodeError:
+        tools = read_toml(text_of(files, "pyproject.toml")).get("tool", {})
+    except Unreadable:
         tools = {}
     if isinstance(tools, dict) and "pytest" in tools:
         return True
@@ -120,9 +119,7 @@ def configured(files: Files) -> bool:
 
 def sections(text: str) -> dict[str, dict[str, str]]:
     """Sections of an ini file; empty when it is no ini file."""
-    parser = ConfigParser(interpolation=None, strict=False, allow_no_value=True)
     try:
-        parser.read_string(text)
-    except Error:
+        return read_ini(text)
+    except Unreadable:
         return {}
-    return {name: dict(parser[name]) for name in parser.sections()}

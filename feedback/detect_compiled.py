@@ -9,10 +9,11 @@ from memory.records import Check
 _FILES = 200
 """Files of one kind that are looked into."""
 _CTEST = re.compile(
-    r"^\s*(?:enable_testing|add_test|\w+_discover_tests)\s*\(|^\s*include\s*\(\s*CTest\b", re.M | re.I
+    r"^[ \t]*(?:enable_testing|add_test|\w+_discover_tests)[ \t]*\(|^[ \t]*include[ \t]*\(\s*CTest\b",
+    re.M | re.I,
 )
 _FETCH = re.compile(r"\bFetchContent_", re.I)
-_JUNIT = re.compile(r"^\s*import\s+(?:static\s+)?(?:org\.junit\b|junit\.framework\b)", re.M)
+_JUNIT = re.compile(r"^[ \t]*import\s+(?:static\s+)?(?:org\.junit\b|junit\.framework\b)", re.M)
 _PHPUNIT = ("phpunit.xml", "phpunit.xml.dist", "phpunit.dist.xml")
 _AUTOLOAD = "vendor/autoload.php"
 

@@ -1,11 +1,11 @@
 """The checks of JavaScript and TypeScript repositories."""
 
-import json
 import re
 from collections.abc import Sequence
 
 from feedback.files import Files, text_of
 from memory.records import Check
+from sandbox.manifest import Unreadable, read_json
 
 _PLACEHOLDER = "no test specified"
 _TEST_FILES = 200
@@ -42,8 +42,8 @@ def detect_types(paths: Sequence[str]) -> Check | None:
 def _package(files: Files) -> dict[str, object]:
     """package.json, empty when it is absent or no JSON object."""
     try:
-        package = json.loads(text_of(files, "package.json") or "{}")
-    except json.JSONDecodeError:
+        package = read_json(text_of(files, "package.json") or "{}")
+    except Unreadable:
         return {}
     return package if isinstance(package, dict) else {}
 

@@ -4,14 +4,13 @@ Names and contents are compared as text; nothing is run. A change of these is no
 left out of the verdict's copy, and a person decides.
 """
 
-import json
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePosixPath
 
 from feedback.detect import sections
+from sandbox.manifest import Unreadable, read_json, read_toml
 
 _TEST_FOLDERS = frozenset({"test", "tests", "__tests__", "spec", "specs", "testdata", "__snapshots__"})
 _TEST_FILE = re.compile(
@@ -76,8 +75,8 @@ def _text(data: bytes | None) -> str:
 
 def _toml(text: str) -> Mapping[str, object]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        return read_toml(text)
+    except Unreadable:
         return {"unreadable": text}
 
 
@@ -102,8 +101,8 @@ def _ini(text: str) -> object:
 
 def _package(text: str) -> object:
     try:
-        data = json.loads(text or "{}")
-    except json.JSONDecodeError:
+        data = read_json(text or "{}")
+    except Unreadable:
         return text
     keys = ("scripts", "jest", "mocha", "vitest", "ava", "tap", "nyc", "babel", "type")
     return [data.get(key) for key in keys] if isinstance(data, dict) else text
@@ -111,7 +110,7 @@ def _package(text: str) -> object:
 
 def _makefile(text: str) -> object:
     """The test target, with everything that any rule or variable of the file could lend it."""
-    return re.sub(r"(?m)^#.*\n?|[ \t]+$", "", text)
+    return re.sub(r"(?m)^#.*\n?|(?<![ \t])[ \t]+$", "", text)
 
 
 def _cargo(text: str) -> object:

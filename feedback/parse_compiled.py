@@ -37,7 +37,8 @@ def parse_go(text: str, root: str) -> Report:
 
 
 def _go_tests(lines: list[str], root: str) -> list[Failure]:
-    failures = []
+    failures: list[Failure] = []
+    last_panic = max((index for index, line in enumerate(lines) if line.startswith("panic:")), default=-1)
     for index, line in enumerate(lines):
         if not (match := _GO_FAIL.match(line)):
             continue
@@ -47,10 +48,11 @@ def _go_tests(lines: list[str], root: str) -> list[Failure]:
             if ends or following.startswith(("===", "panic:")):
                 break
             body.append(following)
-        panics = (item for item in lines[index + 1 :] if item.startswith("panic:"))
-        panic = "" if body else next(panics, "")
+        panic = "" if body or index > last_panic else lines[last_panic]
         if body or panic:
-            frames = _go_places(body, root) or _go_stack(lines[index:], root)
+            frames = _go_places(body, root)
+            if not frames and len(failures) < FAILURES:  # each looks through the rest of the output
+                frames = _go_stack(lines[index:], root)
             told = [place[3] if (place := _GO_PLACE.match(item)) else item.strip() for item in body]
             error = "panic" if panic else ""
             message = clip(told) or panic.removeprefix("panic: ")

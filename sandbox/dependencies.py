@@ -75,9 +75,9 @@ class Wanted:
 
 
 UNSUPPORTED = (
-    ("go.mod", r"^\s*require\b", "Go modules", "go mod vendor"),
-    ("Cargo.toml", r"^\[(?:dev-|build-)?dependencies\]\s*\n+\s*[\w\"-]", "crates", "cargo vendor"),
-    ("composer.json", r'"require(?:-dev)?"\s*:\s*\{[^}]*"[\w.-]+/', "Composer packages", "composer install"),
+    ("go.mod", r"^[ \t]*require\b", "Go modules", "go mod vendor"),
+    ("Cargo.toml", r"^\[(?:dev-|build-)?dependencies\]\s*+[\w\"-]", "crates", "cargo vendor"),
+    ("composer.json", r'"require(?:-dev)?"\s*:\s*\{[^{}]*"[\w.-]+/', "Composer packages", "composer install"),
     ("pom.xml", r"<dependency>", "Maven packages", ""),
     ("build.gradle", r"\b(?:implementation|testImplementation)\b", "Gradle packages", ""),
     ("build.gradle.kts", r"\b(?:implementation|testImplementation)\b", "Gradle packages", ""),

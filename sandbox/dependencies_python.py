@@ -3,13 +3,11 @@
 import ast
 import posixpath
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from configparser import ConfigParser
-from configparser import Error as ConfigError
 from dataclasses import dataclass, field
 
 from sandbox.dependencies import MAX_PACKAGES, Files, Package, Wanted, text
+from sandbox.manifest import MAX_LOCK_CHARS, Unreadable, read_ini, read_toml
 
 _GROUPS = ("test", "tests", "testing", "dev", "develop", "development")
 """Extras and groups that hold what tests need."""
@@ -17,7 +15,7 @@ _REQUIREMENTS = re.compile(r"(?:requirements/)?[\w.-]*requirements[\w.-]*\.txt|r
 _DOCUMENTATION = re.compile(r"(?:^|[/_.-])docs?(?:[_.-]|$)")
 _LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _LINE = re.compile(
-    r"(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?P<extras>\[[\w\s,.-]*\])?"
+    r"(?P<name>(?>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?))\s*(?P<extras>\[[\w\s,.-]*\])?"
     r"(?P<version>[^;@\[\]#\"'-]*)(?P<marker>;[\w .<>=!~'\"()*,+-]*)?",
     re.ASCII,
 )
@@ -142,8 +140,8 @@ def _toml(reader: _Reader, path: str) -> dict[str, object]:
     if path not in reader.paths:
         return {}
     try:
-        return tomllib.loads(reader.text(path))
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return read_toml(reader.text(path), MAX_LOCK_CHARS)
+    except Unreadable:
         reader.wanted.leave_out(f"{path} is no valid TOML and is not read")
         return {}
 
@@ -214,13 +212,11 @@ def _build_system(reader: _Reader, document: dict[str, object]) -> None:
 def _ini(reader: _Reader, path: str) -> dict[str, dict[str, str]]:
     if path not in reader.paths:
         return {}
-    parser = ConfigParser(interpolation=None, strict=False, allow_no_value=True)
     try:
-        parser.read_string(reader.text(path))
-    except ConfigError:
+        return read_ini(reader.text(path))
+    except Unreadable:
         reader.wanted.leave_out(f"{path} is no valid ini file and is not read")
         return {}
-    return {name: {key: value or "" for key, value in parser[name].items()} for name in parser.sections()}
 
 
 def _setup(
@@ -255,7 +251,7 @@ def _setup_call(reader: _Reader) -> dict[str, object] | None:
         return None
     try:
         tree = ast.parse(reader.text("setup.py"))
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     constants = dict(_constants(tree.body))
     found: dict[str, object] = {}

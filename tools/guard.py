@@ -4,12 +4,12 @@ Nothing is run: Python, JSON and TOML are parsed on the host, other languages ar
 """
 
 import ast
-import json
 import re
-import tomllib
 import warnings
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+
+from sandbox.manifest import MAX_LOCK_CHARS, read_json, read_toml
 
 _COMMENT = r"^\s*(?:#|//|/\*|\*|--|<!--|;|\"\"\")\s*"
 _DOTS = re.compile(_COMMENT + r"\[?(?:\.\.\.|…)")
@@ -32,9 +32,9 @@ def syntax_error(path: str, text: str) -> str:
                 warnings.simplefilter("ignore")
                 compile(text, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
         elif suffix == ".json":
-            json.loads(text)
+            read_json(text)
         elif suffix == ".toml":
-            tomllib.loads(text)
+            read_toml(text, MAX_LOCK_CHARS)
     except SyntaxError as error:
         return f"{type(error).__name__} at line {error.lineno}: {error.msg}"
     except (ValueError, RecursionError, MemoryError) as error:
