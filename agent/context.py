@@ -14,6 +14,7 @@ from agent.localize import Suspect, lines_of
 from feedback.checks import cut
 from feedback.shrink import shrink
 from memory.records import CheckResult, Message, PlanStep, Step
+from tools.arguments import spelled
 
 PROMPTS = Path(__file__).parent / "prompts"
 
@@ -70,7 +71,7 @@ def situation(
 ) -> str:
     """The task, the repository, what fails, and the files that matter."""
     parts = [f"Task: {task}", f"Files of the repository: {_listed(paths)}"]
-    parts += [f"File {suspect.path}:\n{shown(excerpt(suspect))}" for suspect in files]
+    parts += [f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect))}" for suspect in files]
     if failing:
         said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
         parts.append(f"The checks fail:\n{shown(said)}")
@@ -95,7 +96,7 @@ def fitting(
 
 def _listed(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - PATHS_SHOWN} more" if len(paths) > PATHS_SHOWN else ""
-    return shown(", ".join(paths[:PATHS_SHOWN])) + more
+    return shown(", ".join(spelled(path) for path in paths[:PATHS_SHOWN])) + more
 
 
 def plan_messages(about: str) -> list[Message]:
@@ -109,7 +110,10 @@ def line_messages(about: str, suspect: Suspect, line: int) -> list[Message]:
     return [
         Message(role="system", content=prompt("repair")),
         _user(f"{about}\n\n{prompt('line')}"),
-        Message(role="assistant", content=f"{suspect.path} line {line} is wrong: `{text}`\nIt should be: `"),
+        Message(
+            role="assistant",
+            content=f"{spelled(suspect.path)} line {line} is wrong: `{text}`\nIt should be: `",
+        ),
     ]
 
 
@@ -128,7 +132,7 @@ def file_messages(about: str, path: str, goal: str) -> list[Message]:
 def infill_context(suspect: Suspect, failing: Sequence[CheckResult]) -> str:
     """What stands before the file in a fill-in-the-middle prompt."""
     said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
-    return f"Failing checks of {suspect.path}:\n{shown(said)}\n"
+    return f"Failing checks of {spelled(suspect.path)}:\n{shown(said)}\n"
 
 
 def act_messages(cards: str, about: str, step: PlanStep, steps: Sequence[Step]) -> list[Message]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent import context
 from agent.holes import Hole
-from agent.localize import Suspect, decoded, lines_of
+from agent.localize import Suspect, decoded, lines_of, unshown
 from agent.merge import merged
 from agent.proposers import Proposer, block
 from agent.run import Run
@@ -78,12 +78,13 @@ def draft(run: Run, step: PlanStep, check: Check, before: CheckResult, until_s: 
     where = [
         Suspect(path, decoded(run.files.read(path)) if run.files.exists(path) else "", ())
         for path in dict.fromkeys(files)
+        if not run.files.exists(path) or not unshown(run.files, path)
     ]
     rounds: tuple[Proposer, ...] = (RewriteFile(step.goal), RewriteFile(step.goal, 0.7, 3))
     if not where:
         return False
     failing = [] if before.passed else [before]
-    about, shown = context.fitting(run.leaves_room, run.task.prompt, run.files.paths(), failing, where)
+    about, shown = context.fitting(run.leaves_room, run.statement, run.files.paths(), failing, where)
     for suspect in shown:
         found = Search(run, check, before, about, until_s, rounds).find([suspect])
         if found is None or not found.result.passed:

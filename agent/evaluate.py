@@ -238,7 +238,7 @@ def act(run: Run, step: PlanStep, check: Check, before: CheckResult) -> Stop | N
     start = run.files.fork()
     failing = [] if before.passed else [before]
     found = suspects(run.files, failing, f"{run.task.prompt} {step.goal} {' '.join(step.files)}")
-    about, where = context.fitting(run.leaves_room, run.task.prompt, run.files.paths(), failing, found)
+    about, where = context.fitting(run.leaves_room, run.statement, run.files.paths(), failing, found)
     grammar = registry.grammar(run.files.paths()) if run.model.capabilities.grammar else ""
     stop: Stop | None = Stop.FAILED
     for temperature, seed in ATTEMPTS:

@@ -5,6 +5,7 @@ Tests themselves are never suspects. Only ranks, never decides: the checks decid
 """
 
 import ast
+import itertools
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,8 @@ from pathlib import PurePosixPath
 from feedback.verdict import is_test_path
 from memory.records import CheckResult, Failure
 from sandbox.workcopy import WorkCopy
+from tools.arguments import spelled
+from tools.text import NotText, load_file
 
 FILES = 3
 """Suspect files looked into."""
@@ -59,7 +62,28 @@ def suspects(files: WorkCopy, results: Sequence[CheckResult], prompt: str) -> li
     ranked = sorted((path for path in sources if scores[path] > 0), key=lambda path: (-scores[path], path))
     if not ranked and len(sources) <= FILES:
         ranked = sources
-    return [_suspect(files, path, failures, prompt) for path in ranked[:FILES]]
+    shown = itertools.islice((path for path in ranked if not unshown(files, path)), FILES)
+    return [_suspect(files, path, failures, prompt) for path in shown]
+
+
+def unshown(files: WorkCopy, path: str) -> str:
+    """Why no model is shown this file, with its kind and size; empty when it can be shown."""
+    try:
+        load_file(files, path)
+    except NotText as error:
+        return str(error)
+    return ""
+
+
+def withheld(files: WorkCopy, prompt: str) -> tuple[str, ...]:
+    """A sentence for each file that the task names and that no model is shown."""
+    named = (path for path in files.paths() if path in prompt or _has_name(prompt, PurePosixPath(path).name))
+    reasons = ((path, unshown(files, path)) for path in itertools.islice(named, 4 * FILES))
+    return tuple(f"{spelled(path)} is not shown: {why}" for path, why in reasons if why)[:FILES]
+
+
+def _has_name(prompt: str, name: str) -> bool:
+    return len(name) > 2 and name in prompt
 
 
 def _is_source(files: WorkCopy, path: str) -> bool:

@@ -6,7 +6,7 @@ from agent.accept import Ending, settle
 from agent.context import fitting
 from agent.environment import require
 from agent.evaluate import evaluate
-from agent.localize import suspects
+from agent.localize import suspects, withheld
 from agent.person import Person
 from agent.reflect import make_plan
 from agent.run import BudgetSpent, Run
@@ -28,6 +28,9 @@ def run_task(run: Run, person: Person, judge: Judge) -> Ending:
 
 def gather(run: Run) -> None:
     """See how the checks stand before anything is changed."""
+    run.withheld = withheld(run.files, run.task.prompt)
+    for sentence in run.withheld:
+        run.note("info", sentence)
     run.baseline = tuple(run.check(check, "gather") for check in run.task.checks)
     require(run)
 
@@ -35,7 +38,7 @@ def gather(run: Run) -> None:
 def reflect(run: Run) -> Plan:
     """The plan, by the model or by rule when the budget does not allow asking."""
     found = suspects(run.files, run.failing, run.task.prompt)
-    about, where = fitting(run.leaves_room, run.task.prompt, run.files.paths(), run.failing, found)
+    about, where = fitting(run.leaves_room, run.statement, run.files.paths(), run.failing, found)
     plan = make_plan(run, about, [suspect.path for suspect in where] or run.files.paths()[:20])
     run.recorder.emit(PlanMade(plan=plan))
     return plan

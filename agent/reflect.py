@@ -8,6 +8,7 @@ from agent.run import BudgetSpent, Run
 from memory.records import Check, Plan, PlanStep
 from model.errors import PromptTooLong, RequestRefused
 from model.protocol import Sampling
+from tools.arguments import spelled
 
 GOAL_CHARS = 200
 MAX_STEPS = 3
@@ -44,7 +45,7 @@ def rule_plan(prompt: str, checks: Sequence[Check], failing: bool) -> Plan:
 
 def plan_grammar(paths: Sequence[str], checks: Sequence[Check]) -> str:
     """GBNF of a plan: one to MAX_STEPS lines, files and checks out of those that exist."""
-    files = " | ".join(_literal(path) for path in paths) or '"-"'
+    files = " | ".join(_literal(spelled(path)) for path in paths) or '"-"'
     names = " | ".join(_literal(check.name) for check in checks)
     return "\n".join(
         [
@@ -67,6 +68,7 @@ def _literal(text: str) -> str:
 def parse_plan(text: str, paths: Sequence[str], checks: Sequence[Check]) -> tuple[PlanStep, ...]:
     """Steps of a plan text; files and checks that do not exist are dropped, a step twice is one step."""
     names = [check.name for check in checks]
+    known = {spelled(path): path for path in paths}
     steps: list[PlanStep] = []
     for line in text.splitlines():
         match = _STEP.match(line.strip())
@@ -76,7 +78,7 @@ def parse_plan(text: str, paths: Sequence[str], checks: Sequence[Check]) -> tupl
         check = match["check"].strip()
         step = PlanStep(
             goal=match["goal"].strip(),
-            files=tuple(name for name in files if name in paths),
+            files=tuple(known[name] for name in files if name in known),
             check=check if check in names else names[0],
         )
         if step not in steps:

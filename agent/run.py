@@ -95,6 +95,8 @@ class Run:
     on_output: Callable[[bytes], None] | None = None
     baseline: tuple[CheckResult, ...] = ()
     """How the checks ended before anything was changed."""
+    withheld: tuple[str, ...] = ()
+    """What the task names and no model is shown, such as images: a sentence each."""
     sampling: bool = True
     """Sample candidate changes and run them before the action loop."""
     spent: Spending = field(default_factory=Spending)
@@ -105,6 +107,11 @@ class Run:
     def failing(self) -> tuple[CheckResult, ...]:
         """Checks that failed before anything was changed."""
         return tuple(result for result in self.baseline if not result.passed)
+
+    @property
+    def statement(self) -> str:
+        """The task as the model reads it."""
+        return "\n".join([self.task.prompt, *self.withheld])
 
     def named(self, check: str) -> Check:
         """The task's check of this name, or the text as a command."""

@@ -166,7 +166,7 @@ def search(run: Run, step: PlanStep, check: Check, failing: CheckResult, until_s
     for _ in range(DEFECTS):
         places = suspects(run.files, [failing], run.task.prompt)
         # Files in their usual order: the text begins as the plan's did, so the server has it cached.
-        about, where = context.fitting(run.leaves_room, run.task.prompt, run.files.paths(), [failing], places)
+        about, where = context.fitting(run.leaves_room, run.statement, run.files.paths(), [failing], places)
         if not where:
             return False
         found = Search(run, check, failing, about, until_s).find(_preferred(where, step.files))

@@ -52,7 +52,7 @@ def test_what_is_no_plan_gives_no_step(text: str) -> None:
 
 def test_the_grammar_names_only_what_exists_and_quotes_it() -> None:
     grammar = plan_grammar(['sp ace "q".py', "back\\slash.py", "new\nline.py"], CHECKS)
-    assert r'file ::= "sp ace \"q\".py" | "back\\slash.py" | "new\x0Aline.py"' in grammar
+    assert r'file ::= "sp ace \"q\".py" | "back\\slash.py" | "\"new\\nline.py\""' in grammar
     assert 'check ::= "calc" | "lint it"' in grammar
     assert len(grammar.splitlines()) == 5
 

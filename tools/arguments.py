@@ -1,5 +1,6 @@
 """Arguments of the tools: their types, the spellings that models use for them, and how they are refused."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
@@ -19,6 +20,8 @@ _ALIASES: Final = {
     "last": ("end", "end_line", "line_end", "to"),
 }
 _RANGE = re.compile(r"^(?:lines? )?(\d{1,7})(?: ?(?:-|:|–|,| to | ) ?(\d{1,7}))?$")
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 R = TypeVar("R", bound=Record)
 
@@ -45,12 +48,31 @@ def dumped(record: Record) -> dict[str, JsonValue]:
 
 
 def clean_path(path: str) -> str:
-    """A path as the model wrote it, without quotes and a leading `./`. Raises ValueError."""
-    bare = path.strip().strip("`'\"").removeprefix("./")
+    """A path as the model wrote it, without quotes and a leading `./`. Raises ValueError.
+
+    Double quotes are those of JSON, as `spelled` writes them, where they can be.
+    """
+    bare = path.strip()
+    if spelt := _QUOTED.fullmatch(bare):
+        try:
+            bare = json.loads(spelt[0], strict=False)
+        except ValueError:
+            bare = bare.strip("`'\"")
+    else:
+        bare = bare.strip("`'\"")
     try:
-        return check_path(bare)
+        return check_path(bare.removeprefix("./"))
     except UnsafePath as error:
         raise ValueError(error.message) from None
+
+
+def spelled(path: str) -> str:
+    """A path as a model is shown it, on one line and with nothing hidden: plain, or as a JSON string."""
+    odd = path != path.strip().strip("`'\"") or not path.isprintable()
+    if not odd and not any(_RANGE.match(path[cut.end() :].strip()) for cut in re.finditer(r"[ :]", path)):
+        return path
+    inside = (char if char.isprintable() and char not in '"\\' else json.dumps(char)[1:-1] for char in path)
+    return f'"{"".join(inside)}"'
 
 
 def split_range(header: str, form: str) -> tuple[str, int | None, int | None]:

@@ -9,10 +9,10 @@ from pydantic import Field, JsonValue
 from memory.records import Record, Status
 from sandbox.errors import UnsafePath
 from tools import guard
-from tools.arguments import checked, clean_path, dumped, split_range
+from tools.arguments import checked, clean_path, dumped, spelled, split_range
 from tools.protocol import ToolResult, Workspace
 from tools.suggest import missing
-from tools.text import NotText, Text, load, numbered
+from tools.text import NotText, Text, load_file, numbered
 
 SHRINK_LINES: Final = 20
 """Lines of a region from which on a much shorter body is refused."""
@@ -67,9 +67,9 @@ class Edit:
         if not workspace.files.exists(record.path):
             return missing(workspace.files, record.path, "read")
         try:
-            text = load(workspace.files.read(record.path))
+            text = load_file(workspace.files, record.path)
         except NotText as error:
-            return _refused(record.path, f"{record.path} cannot be edited by lines: {error}.")
+            return _refused(record.path, f"{spelled(record.path)} cannot be edited by lines: {error}.")
         first, last = record.first, min(record.last, max(len(text.lines), record.first))
         fault = _place_fault(text, record.path, first, last, workspace)
         if fault:
@@ -78,23 +78,25 @@ class Edit:
 
 
 def _refused(path: str, why: str) -> ToolResult:
-    return ToolResult(Status.REFUSED, why, f"{path}: not edited")
+    return ToolResult(Status.REFUSED, why, f"{spelled(path)}: not edited")
 
 
 def _place_fault(text: Text, path: str, first: int, last: int, workspace: Workspace) -> ToolResult | None:
     """A range outside the file, or one whose text was never shown; shows what is there."""
+    name = spelled(path)
     total = len(text.lines)
     if first > total + 1:
         near = _excerpt(text, path, max(1, total - 9), total, workspace)
         return _refused(
-            path, f"{path} has only {total} lines. Its end:\n{near}\nNext: edit {path} {total}-{total}"
+            path,
+            f"{name} has only {total} lines. Its end:\n{near}\nNext: edit {name} {total}-{total}",
         )
     if first <= total and workspace.unseen(path, first, min(last, total)):
         near = _excerpt(text, path, max(1, first - AROUND), min(total, last + AROUND), workspace)
-        why = f"You have not seen lines {first}-{min(last, total)} of {path}; nothing was changed. They are:"
-        return _refused(path, f"{why}\n{near}\nNext: edit {path} {first}-{min(last, total)}")
+        why = f"You have not seen lines {first}-{min(last, total)} of {name}; nothing was changed. They are:"
+        return _refused(path, f"{why}\n{near}\nNext: edit {name} {first}-{min(last, total)}")
     if path not in workspace.seen:
-        return _refused(path, f"You have not seen {path}. Next: read {path}")
+        return _refused(path, f"You have not seen {name}. Next: read {name}")
     return None
 
 
@@ -107,6 +109,7 @@ def _excerpt(text: Text, path: str, first: int, last: int, workspace: Workspace)
 
 
 def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: Workspace) -> ToolResult:
+    name = spelled(path)
     old = text.shown[first - 1 : last]
     lines = without_numbers(body.removesuffix("\n").split("\n") if body else [], first, old)
     fault = _body_fault(path, first, last, lines, old)
@@ -117,7 +120,7 @@ def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: 
         data = new.bytes
     except UnicodeEncodeError:
         return _refused(
-            path, f"{path} is {text.encoding} text and cannot hold these characters; use plain ones."
+            path, f"{name} is {text.encoding} text and cannot hold these characters; use plain ones."
         )
     if data == text.bytes:
         near = numbered(old[:SHOWN], first)
@@ -127,7 +130,7 @@ def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: 
         whole = _region(new, first, len(new.lines) - len(text.lines) + last)
         return _refused(
             path,
-            f"{path} would not parse: {broken}. Nothing was changed. With your lines it would read:\n"
+            f"{name} would not parse: {broken}. Nothing was changed. With your lines it would read:\n"
             f"{whole}\nWrite the edit of lines {first}-{last} again, complete and correctly indented.",
         )
     orphans = guard.orphaned(path, decoded(text), decoded(new))
@@ -135,7 +138,7 @@ def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: 
         names = ", ".join(orphans[:5])
         return _refused(
             path,
-            f"Lines {first}-{last} hold {names}, which is used elsewhere in {path}; nothing was changed. "
+            f"Lines {first}-{last} hold {names}, which is used elsewhere in {name}; nothing was changed. "
             f"Repeat it in your lines, or edit other lines. They are:\n{numbered(old[:SHOWN], first)}",
         )
     try:
@@ -147,9 +150,10 @@ def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: 
 
 def _body_fault(path: str, first: int, last: int, lines: Sequence[str], old: Sequence[str]) -> str:
     """Why these lines are no honest replacement; empty when they are."""
+    name = spelled(path)
     left_out = guard.placeholder(lines, old)
     if left_out:
-        return f"The line `{left_out}` stands for code left out. Write all of lines {first}-{last} of {path}."
+        return f"The line `{left_out}` stands for code left out. Write all of lines {first}-{last} of {name}."
     if lines and guard.shrinks(old, lines, SHRINK_LINES, SHRINK_SHARE):
         return (
             f"{len(old)} lines would become {len(lines)}; nothing was changed. Name only the lines that "
@@ -204,4 +208,6 @@ def _told(
     note = " Your lines were indented to fit." if moved else ""
     now = f"It now has {len(text.lines)} lines and reads:\n{_region(text, first, end)}"
     removed, added = last - first + 1, end - first + 1
-    return ToolResult(Status.OK, f"{path} is changed.{note} {now}", f"{path}:{first} -{removed} +{added}")
+    return ToolResult(
+        Status.OK, f"{spelled(path)} is changed.{note} {now}", f"{spelled(path)}:{first} -{removed} +{added}"
+    )

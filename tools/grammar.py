@@ -8,10 +8,13 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from tools.arguments import spelled
 from tools.protocol import Tool
 
 MAX_PATHS: Final = 300
 """More paths than this are not listed: any safe path is allowed then."""
+LONGEST: Final = 500
+"""Characters of the longest path that is listed."""
 
 _COMMON = r"""
 text ::= [^\x00-\x20] [^\x00-\x1f]*
@@ -35,7 +38,7 @@ def grammar_of(tools: Sequence[Tool], paths: Sequence[str], thought: bool = True
 
 def _paths(paths: Sequence[str]) -> str:
     """The repository's paths, or any safe one when they are too many, or none can be written."""
-    plain = sorted({path for path in paths if path.isprintable() and len(path) < 200})
+    plain = sorted({spelled(path) for path in paths if len(path) < LONGEST})
     return _tree(plain) if plain and len(paths) <= MAX_PATHS else "newpath"
 
 

@@ -6,10 +6,10 @@ from typing import Final
 from pydantic import Field, JsonValue
 
 from memory.records import Record, Status
-from tools.arguments import checked, clean_path, dumped, split_range
+from tools.arguments import checked, clean_path, dumped, spelled, split_range
 from tools.protocol import ToolResult, Workspace
 from tools.suggest import missing
-from tools.text import NotText, load, numbered
+from tools.text import NotText, load_file, numbered
 
 LINES: Final = 160
 """Lines shown at once."""
@@ -46,21 +46,20 @@ class Read:
     def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
         """Show the lines, cut to LINES and CHARS."""
         record = checked(Arguments, arguments, FORM)
+        name = spelled(record.path)
         if not workspace.files.exists(record.path):
             return missing(workspace.files, record.path, "read")
         try:
-            lines = load(workspace.files.read(record.path)).shown
+            lines = load_file(workspace.files, record.path).shown
         except NotText as error:
-            return ToolResult(
-                Status.REFUSED, f"{record.path} is not shown: {error}.", f"{record.path}: {error}"
-            )
+            return ToolResult(Status.REFUSED, f"{name} is not shown: {error}.", f"{name}: {error}")
         if not lines:
             workspace.show(record.path, 1, 1)
-            return ToolResult(Status.OK, f"{record.path} is empty.", f"{record.path} empty")
+            return ToolResult(Status.OK, f"{name} is empty.", f"{name} empty")
         first = min(record.first or 1, len(lines))
         last = _last(lines, first, max(first, record.last or len(lines)))
         workspace.show(record.path, first, last)
-        return _shown(record.path, lines, first, last, min(record.last or len(lines), len(lines)))
+        return _shown(name, lines, first, last, min(record.last or len(lines), len(lines)))
 
 
 def _last(lines: list[str], first: int, wanted: int) -> int:
@@ -74,10 +73,10 @@ def _last(lines: list[str], first: int, wanted: int) -> int:
     return last
 
 
-def _shown(path: str, lines: list[str], first: int, last: int, wanted: int) -> ToolResult:
-    title = f"{path} lines {first}-{last} of {len(lines)}:"
+def _shown(name: str, lines: list[str], first: int, last: int, wanted: int) -> ToolResult:
+    title = f"{name} lines {first}-{last} of {len(lines)}:"
     text = f"{title}\n{numbered(lines[first - 1 : last], first)}"
     cut = last < wanted
     if cut:
-        text += f"\nMore: read {path} {last + 1}-{min(len(lines), last + LINES)}"
-    return ToolResult(Status.OK, text, f"{path} {first}-{last} of {len(lines)}", truncated=cut)
+        text += f"\nMore: read {name} {last + 1}-{min(len(lines), last + LINES)}"
+    return ToolResult(Status.OK, text, f"{name} {first}-{last} of {len(lines)}", truncated=cut)

@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import Field, JsonValue
 
 from memory.records import Record, Status
-from tools.arguments import checked, dumped
+from tools.arguments import checked, dumped, spelled
 from tools.protocol import ToolResult, Workspace
 from tools.text import MAX_BYTES
 
@@ -80,7 +80,7 @@ def _matches(text: str, workspace: Workspace) -> Iterator[str]:
             continue
         for number, line in enumerate(data.split(b"\n"), 1):
             if wanted in (line.lower() if blind else line):
-                yield f"{path}:{number}: {line.decode('utf-8', 'replace').strip()[:LINE]}"
+                yield f"{spelled(path)}:{number}: {line.decode('utf-8', 'replace').strip()[:LINE]}"
 
 
 def _by_grep(pattern: str, workspace: Workspace) -> ToolResult:

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 from memory.records import Status
 from sandbox.workcopy import WorkCopy
+from tools.arguments import spelled
 from tools.protocol import ToolResult
 
 LISTED = 30
@@ -16,11 +17,13 @@ def missing(files: WorkCopy, path: str, tool: str) -> ToolResult:
     paths = files.paths()
     inside = [item for item in paths if item.startswith(path.rstrip("/") + "/")]
     if inside:
-        listed = "\n".join(inside[:LISTED])
+        listed = "\n".join(spelled(item) for item in inside[:LISTED])
         more = f"\n… and {len(inside) - LISTED} more" if len(inside) > LISTED else ""
-        return ToolResult(Status.REFUSED, f"{path} is a folder with:\n{listed}{more}", f"{path}: a folder")
-    near = nearest(paths, path)
+        name = spelled(path)
+        return ToolResult(Status.REFUSED, f"{name} is a folder with:\n{listed}{more}", f"{name}: a folder")
+    near = [spelled(item) for item in nearest(paths, path)]
     hint = f" Did you mean: {', '.join(near)}? Next: {tool} {near[0]}" if near else ""
+    path = spelled(path)
     return ToolResult(Status.REFUSED, f"There is no file {path}.{hint}", f"{path}: no such file")
 
 

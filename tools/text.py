@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import Protocol
 
 BOM = b"\xef\xbb\xbf"
 MAX_BYTES = 2_000_000
@@ -19,6 +20,13 @@ _BY_LINE = re.compile(
     r"(?:iso|latin|cp125|windows-125|koi8|gb|big5|euc|shift|sjis)[-_\w]{0,20}", re.IGNORECASE
 )
 """Encodings whose text may be cut at newlines."""
+_KINDS = (
+    (b"\xff\xfe", "UTF-16 text"), (b"\xfe\xff", "UTF-16 text"), (b"\x89PNG\r\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"), (b"GIF8", "a GIF image"), (b"%PDF-", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "a gzip archive"), (b"\x7fELF", "a program"),
+    (b"SQLite format 3\0", "a database"),
+)  # fmt: skip
+"""First bytes of files that are no text."""
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]{1,40})")
 
 
@@ -61,25 +69,42 @@ class Text:
         return Text(self.bom, (*before, *new, *after), self.encoding)
 
 
+class Files(Protocol):
+    """What is needed of a work copy."""
+
+    def size(self, path: str) -> int: ...
+
+    def read(self, path: str) -> bytes: ...
+
+
+def load_file(files: Files, path: str) -> Text:
+    """A file taken apart; one that is too large is not even read. Raises NotText, FileNotFoundError."""
+    if files.size(path) > MAX_BYTES:
+        raise NotText(f"it is too large ({size_of(files.size(path))})")
+    return load(files.read(path))
+
+
 def load(data: bytes) -> Text:
     """Take a file apart. Raises NotText for binary, UTF-16, huge and minified files."""
+    size = size_of(len(data))
     if len(data) > MAX_BYTES:
-        raise NotText(f"it is too large ({size_of(data)})")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise NotText(f"it is UTF-16 text ({size_of(data)})")
+        raise NotText(f"it is too large ({size})")
+    kind = next((name for magic, name in _KINDS if data.startswith(magic)), "")
+    if kind:
+        raise NotText(f"it is {kind} ({size})")
     if b"\0" in data:
-        raise NotText(f"it is a binary file ({size_of(data)})")
+        raise NotText(f"it is a binary file ({size})")
     bom = BOM if data.startswith(BOM) else b""
     lines = tuple(re.findall(rb"[^\n]*\n|[^\n]+", data[len(bom) :]))
     longest = max((len(line) for line in lines), default=0)
     if longest > MAX_LINE:
-        raise NotText(f"it has lines of up to {longest} bytes, so it is minified or data ({size_of(data)})")
+        raise NotText(f"it has lines of up to {longest} bytes, so it is minified or data ({size})")
     return Text(bom, lines, _encoding(lines))
 
 
-def size_of(data: bytes) -> str:
-    """A size for people."""
-    return f"{len(data)} bytes" if len(data) < 10_000 else f"{len(data) / 1e6:.2f} MB"
+def size_of(size: int) -> str:
+    """A size in bytes for people."""
+    return f"{size} bytes" if size < 10_000 else f"{size / 1e6:.2f} MB"
 
 
 def new_file(body: Sequence[str], old: Text | None) -> bytes:

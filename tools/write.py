@@ -8,10 +8,10 @@ from pydantic import JsonValue
 from memory.records import Record, Status
 from sandbox.errors import UnsafePath
 from tools import guard
-from tools.arguments import checked, clean_path, dumped
+from tools.arguments import checked, clean_path, dumped, spelled
 from tools.edit import decoded
 from tools.protocol import ToolResult, Workspace
-from tools.text import NotText, Text, load, new_file
+from tools.text import NotText, Text, load_file, new_file
 
 REPLACED_LINES: Final = 200
 """Lines of the longest file that may be replaced as a whole."""
@@ -51,10 +51,11 @@ class Write:
     def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
         """Write the file, or say why not."""
         record = checked(Arguments, arguments, FORM)
+        name = spelled(record.path)
         try:
-            old = load(workspace.files.read(record.path)) if workspace.files.exists(record.path) else None
+            old = load_file(workspace.files, record.path) if workspace.files.exists(record.path) else None
         except NotText as error:
-            return _refused(record.path, f"{record.path} cannot be replaced by text: {error}.")
+            return _refused(record.path, f"{name} cannot be replaced by text: {error}.")
         lines = record.body.removesuffix("\n").split("\n")
         fault = _replace_fault(record.path, old, workspace) or _body_fault(record.path, lines, old)
         if fault:
@@ -62,10 +63,10 @@ class Write:
         try:
             data = new_file(lines, old)
             if old is not None and data == old.bytes:
-                return _refused(record.path, f"{record.path} reads so already; nothing was changed.")
+                return _refused(record.path, f"{name} reads so already; nothing was changed.")
             workspace.files.write(record.path, data)
         except UnicodeEncodeError:
-            return _refused(record.path, f"{record.path} cannot hold these characters; use plain ones.")
+            return _refused(record.path, f"{name} cannot hold these characters; use plain ones.")
         except UnsafePath as error:
             return _refused(record.path, error.message)
         workspace.spans.pop(record.path, None)
@@ -73,43 +74,45 @@ class Write:
         what = "replaced" if old is not None else "created"
         return ToolResult(
             Status.OK,
-            f"{record.path} is {what}: {len(lines)} lines.",
-            f"{record.path} {what}, {len(lines)} lines",
+            f"{name} is {what}: {len(lines)} lines.",
+            f"{name} {what}, {len(lines)} lines",
         )
 
 
 def _refused(path: str, why: str) -> ToolResult:
-    return ToolResult(Status.REFUSED, why, f"{path}: not written")
+    return ToolResult(Status.REFUSED, why, f"{spelled(path)}: not written")
 
 
 def _replace_fault(path: str, old: Text | None, workspace: Workspace) -> str:
     """Why an existing file may not be replaced as a whole; empty when it may."""
+    name = spelled(path)
     if old is None or not old.lines:
         return ""
     if len(old.lines) > REPLACED_LINES:
         return (
-            f"{path} has {len(old.lines)} lines: change only what must change. Next: edit {path} FIRST-LAST"
+            f"{name} has {len(old.lines)} lines: change only what must change. Next: edit {name} FIRST-LAST"
         )
     if workspace.unseen(path, 1, len(old.lines)):
-        return f"{path} exists and you have not seen all of it. Next: read {path}"
+        return f"{name} exists and you have not seen all of it. Next: read {name}"
     return ""
 
 
 def _body_fault(path: str, lines: list[str], old: Text | None) -> str:
     """Why this text is no whole file; empty when it is."""
+    name = spelled(path)
     before = old.shown if old else []
     left_out = guard.placeholder(lines, before)
     if left_out:
-        return f"The line `{left_out}` stands for code left out. Write the whole of {path}, or edit lines."
+        return f"The line `{left_out}` stands for code left out. Write the whole of {name}, or edit lines."
     text = "\n".join(lines)
     broken = guard.syntax_error(path, text)
     if broken and not (old and guard.syntax_error(path, decoded(old))):
-        return f"{path} would not parse: {broken}. Nothing was written."
+        return f"{name} would not parse: {broken}. Nothing was written."
     lost = guard.lost_names(path, decoded(old), text) if old else []
     end = len(before) + 1
     if lost:
         names = ", ".join(lost[:8])
-        return f"{path} would lose {names}. Write all of it, or append with: edit {path} {end}-{end}"
+        return f"{name} would lose {names}. Write all of it, or append with: edit {name} {end}-{end}"
     if guard.shrinks(before, lines, SHRINK_LINES, SHRINK_SHARE):
-        return f"{path} would shrink from {len(before)} to {len(lines)} lines. Next: edit {path} FIRST-LAST"
+        return f"{name} would shrink from {len(before)} to {len(lines)} lines. Next: edit {name} FIRST-LAST"
     return ""
