@@ -312,10 +312,15 @@ class DockerSandbox:
         return notes
 
     def close(self) -> None:
-        """Remove the container."""
-        self._discard()
-        if self._owns_client:
-            self._client.close()
+        """Remove the container; an interrupt waits for that."""
+        try:
+            self._discard()
+        except KeyboardInterrupt:
+            self._discard()
+            raise
+        finally:
+            if self._owns_client:
+                self._client.close()
 
 
 class _Run:
