@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from sandbox import seccomp
 from sandbox.errors import CopyOutRefused, DiskFull, ImageMissing, SandboxError, SandboxLost
 from sandbox.isolation import PROOF, Isolation, refuse_dropped, refuse_weaker
 from sandbox.owner import labels
@@ -121,7 +122,7 @@ class Container:
             dns=["127.0.0.1"],  # else the engine copies the host's resolv.conf: its servers and domain
             dns_search=["."],
             cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
+            security_opt=["no-new-privileges", f"seccomp={seccomp.profile()}"],
             read_only=True,
             init=True,
             ipc_mode="private",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import docker
 import pytest
 
+from sandbox import seccomp
 from sandbox.archive import ArchiveCaps
 from sandbox.container import ENVIRONMENT
 from sandbox.docker import DockerSandbox, connect
@@ -121,7 +122,7 @@ def test_seen_from_outside(box: DockerSandbox, client: docker.APIClient) -> None
     config = details["HostConfig"]
     assert config["NetworkMode"] == "none"
     assert config["CapDrop"] == ["ALL"]
-    assert config["SecurityOpt"] == ["no-new-privileges"]
+    assert config["SecurityOpt"] == ["no-new-privileges", f"seccomp={seccomp.profile()}"]
     assert config["ReadonlyRootfs"]
     assert config["Init"]
     assert not config["Privileged"]
