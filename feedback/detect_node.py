@@ -15,10 +15,12 @@ _TEST = re.compile(
 _NODE_TEST = re.compile(r"""['"]node:test['"]""")
 _GLOBALS = re.compile(r"^\s{0,8}(?:describe|it|test)\(", re.M)
 _MOCHA = re.compile(r"""['"](?:mocha|chai)['"]|\bbefore\(""")
-# The output goes beside the repository; package.json tells there what kind of modules they are.
+# The output goes beside the repository; package.json tells there what kind of modules they are. The image's
+# types of Node.js are named only here: a program that declares some itself would clash with them.
 _COMPILED = (
     "rm -rf /tmp/js && mkdir /tmp/js && {{ [ ! -e package.json ] || cp package.json /tmp/js/; }} && "
-    "tsc -p . --noEmit false --outDir /tmp/js --inlineSourceMap && "
+    "tsc -p . --noEmit false --skipLibCheck --outDir /tmp/js --inlineSourceMap "
+    "$([ -e node_modules/@types ] || echo --typeRoots /usr/share/nodejs/@types --types node) && "
     "node --enable-source-maps --test $(find /tmp/js -name '{pattern}')"
 )
 

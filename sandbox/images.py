@@ -91,14 +91,7 @@ LANGUAGES: dict[str, Language] = {
         ("default-jdk-headless", "junit4", "junit5", "libpicocli-java"),
         (_put("/usr/local/bin/junit", Path(__file__).with_name("junit.py").read_bytes(), "755"),),
     ),
-    # Types of all packages would clash: TypeScript sees those of Node.js alone.
-    "node": Language(
-        ("nodejs", "npm", "node-typescript", "mocha", "jest", "chai"),
-        (
-            "mkdir -p /node_modules/@types; ln -s /usr/share/nodejs/@types/node /node_modules/@types/node",
-            "for name in chai mocha typescript; do ln -s /usr/share/nodejs/$name /node_modules/$name; done",
-        ),
-    ),
+    "node": Language(("nodejs", "npm", "node-typescript", "mocha", "jest", "chai")),
     "php": Language(("php-cli", "php-sqlite3", "phpunit", "composer")),
     "rust": Language(("cargo-web|cargo", "rustc-web|rustc")),
 }

@@ -1,7 +1,29 @@
 """Small repositories in the languages that have an image of their own; each has one test that can fail."""
 
 import re
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
+
+import pytest
+
+from sandbox.client import connect
+from sandbox.images import is_present, recipe
+
+
+@cache
+def _missing(profile: str) -> str:
+    """Why the profile's image cannot be used; empty when it can."""
+    with closing(connect()) as client:
+        tag = recipe(profile).tag
+        return "" if is_present(tag, client) else f"no image {tag} (try: adi doctor --fix --images {profile})"
+
+
+def image(profile: str) -> str:
+    """Tag of the profile's image; the test is skipped where it was not made."""
+    if reason := _missing(profile):
+        pytest.skip(reason)
+    return recipe(profile).tag
 
 
 @dataclass(frozen=True)

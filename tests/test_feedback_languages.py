@@ -2,40 +2,23 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 
 import pytest
 from conftest import RepoFactory
-from languages import SAMPLES, Sample
+from languages import SAMPLES, Sample, image
 
 from feedback.checks import detect, image_profile, run_check
 from memory.records import CheckResult, Status
-from sandbox.client import connect
 from sandbox.docker import DockerSandbox
-from sandbox.images import is_present, recipe
 from sandbox.workcopy import WorkCopy, snapshot
 
 pytestmark = pytest.mark.container
 SLOW = pytest.mark.slow
-QUICK = ("node", "typescript", "java", "gtest", "rust", "php")
-"""Samples that `make test` runs, one for each image that needs no long compilation."""
+QUICK = ("node", "java", "make", "rust", "php")
+"""Samples that `make test` runs: those that compile little."""
 LIMIT_S = 120.0
 """Longest wait for one check, in seconds: compilers share this machine with other tests."""
-
-
-@cache
-def missing(profile: str) -> str:
-    """Why the profile's image cannot be used; empty when it can."""
-    with closing(connect()) as client:
-        tag = recipe(profile).tag
-        return "" if is_present(tag, client) else f"no image {tag}: adi doctor --fix --images {profile}"
-
-
-def image(profile: str) -> str:
-    if reason := missing(profile):
-        pytest.skip(reason)
-    return recipe(profile).tag
 
 
 def run(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import debian, images
+from sandbox import debian
 from sandbox.client import connect
 from sandbox.engine import engine_answers, install_engine
-from sandbox.errors import DockerMissing, ImageMissing
+from sandbox.errors import DockerMissing
 from sandbox.local import LocalSandbox
 from sandbox.owner import HOST, PID, STARTED, is_orphan, labels
 from sandbox.protocol import Sandbox, SandboxLimits
@@ -89,17 +89,3 @@ def test_the_mirrors_are_the_ones_that_apt_uses() -> None:
     assert sources[0].release.isalpha()
     assert all(source.site.startswith(("http://", "https://", "file:", "mirror")) for source in sources)
     assert all(source.release.startswith(sources[0].release) for source in sources)
-
-
-def test_recipes() -> None:
-    tags = {images.recipe(profile).tag for profile in images.PROFILES}
-    assert len(tags) == len(images.PROFILES)
-    python, node = images.recipe("python"), images.recipe("node")
-    assert python.tag.startswith("adi-sandbox:python-")
-    assert python.dockerfile.startswith("FROM debian:")
-    assert node.dockerfile.startswith(f"FROM {python.tag}\n")
-    assert "nodejs" in node.dockerfile
-    assert images.recipe("python-node-go").tag == images.recipe("go-node").tag
-    assert images.recipe("go-node").tag.startswith("adi-sandbox:go-node-")
-    with pytest.raises(ImageMissing, match="cobol"):
-        images.recipe("cobol")
