@@ -6,14 +6,12 @@ The result is shown to a person before anything is fetched, and its digest names
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 MAX_FILE = 4 * 1024**2
 MAX_PACKAGES = 2_000
-RECIPE = 1
-"""Raised when the step would make something else of the same files."""
 
 
 class Files(Protocol):
@@ -65,13 +63,20 @@ class Wanted:
 
     def key(self, base: str, registries: Sequence[str]) -> str:
         """Digest of all that decides what would be installed: 24 hexadecimal digits."""
+        from sandbox.scripts import INSTALL, PROJECT
+
         parts = {
-            "recipe": RECIPE,
+            "recipe": [INSTALL.get(self.kind), PROJECT],
             "base": base,
             "registries": list(registries),
-            "files": {path: hashlib.sha256(data).hexdigest() for path, data in sorted(self.files.items())},
+            "files": _digests(self.files),
+            "inputs": _digests(self.inputs),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {path: hashlib.sha256(data).hexdigest() for path, data in sorted(files.items())}
 
 
 UNSUPPORTED = (

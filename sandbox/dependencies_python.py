@@ -12,7 +12,7 @@ from sandbox.manifest import MAX_LOCK_CHARS, Unreadable, read_ini, read_toml
 _GROUPS = ("test", "tests", "testing", "dev", "develop", "development")
 """Extras and groups that hold what tests need."""
 _REQUIREMENTS = re.compile(r"(?:requirements/)?[\w.-]*requirements[\w.-]*\.txt|requirements/[\w.-]+\.txt")
-_DOCUMENTATION = re.compile(r"(?:^|[/_.-])docs?(?:[_.-]|$)")
+_NOT_FOR_TESTS = re.compile(r"(?:^|[/_.-])(?:docs?|lint|mypy|release)(?:[_.-]|$)")
 _LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _LINE = re.compile(
     r"(?P<name>(?>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?))\s*(?P<extras>\[[\w\s,.-]*\])?"
@@ -24,6 +24,8 @@ _MAX_LINE = 4_000
 _HASH = re.compile(r"\s--hash[= ]([a-z0-9]+:[0-9a-f]+)")
 _SELF = re.compile(r"(?:-e|--editable[= ]?)?\s*\.(?:\[(?P<extras>[\w\s,.-]*)\])?")
 _DEPTH = 5
+_EDITABLE = {"hatchling": "editables"}
+"""What a build backend asks for only when it is called: there is nothing to reach any more then (PEP 660)."""
 
 PLAIN, HASHED, CONSTRAINTS = "plain.txt", "hashed.txt", "constraints.txt"
 """Names of the step's inputs: our own lists, never the repository's files."""
@@ -118,8 +120,8 @@ def read(files: Files, paths: set[str]) -> Wanted:
     _project(reader, project)
     _setup(reader, sections, calls)
     for path in sorted(path for path in paths if _REQUIREMENTS.fullmatch(path)):
-        if _DOCUMENTATION.search(path):
-            wanted.leave_out(f"{path} is not installed: it is for the documentation")
+        if _NOT_FOR_TESTS.search(path):
+            wanted.leave_out(f"{path} is not installed: by its name it is not for tests")
         else:
             reader.requirements(path)
     for path in ("Pipfile", "environment.yml", "conda.yaml"):
@@ -206,7 +208,9 @@ def _build_system(reader: _Reader, document: dict[str, object]) -> None:
     """What builds the project itself; setuptools and wheel are in the image."""
     found_only_installed = any(path.startswith("src/") for path in reader.paths)
     if reader.wanted.installs_itself and (reader.wanted.packages or found_only_installed):
-        reader.several(_table(document, "build-system").get("requires"), "pyproject.toml build-system")
+        requires = _as_list(_table(document, "build-system").get("requires"))
+        helpers = [more for name, more in _EDITABLE.items() if any(name in str(one) for one in requires)]
+        reader.several([*requires, *helpers], "pyproject.toml build-system")
 
 
 def _ini(reader: _Reader, path: str) -> dict[str, dict[str, str]]:

@@ -58,6 +58,9 @@ mkdir -p {_TMP}
 export TMPDIR={_TMP} SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0 PDM_BUILD_SCM_VERSION=0.0.0
 {PYTHON}/bin/python3 -m pip install --quiet --no-warn-script-location --no-index --no-deps \\
     --no-build-isolation --use-pep517 --disable-pip-version-check --no-cache-dir -e /work 2>&1 || failed=1
+if [ -n "$failed" ] && [ -d src ]; then
+    for site in {PYTHON}/lib/python3*/site-packages; do echo /work/src > $site/adi_src.pth; done
+fi
 rm -rf {_TMP}
 [ -z "$failed" ]
 """

@@ -60,7 +60,7 @@ def test_requirements_with_includes_constraints_comments_and_hashes() -> None:
     assert lines(wanted, "hashed.txt") == ["tied==1 --hash=sha256:aa --hash=sha256:bb"]
     assert lines(wanted, "constraints.txt") == ["base<1.9"]
     assert set(wanted.files) == {"requirements.txt", "requirements/base.txt", "limits.txt"}
-    assert wanted.left_out == ["requirements-docs.txt is not installed: it is for the documentation"]
+    assert wanted.left_out == ["requirements-docs.txt is not installed: by its name it is not for tests"]
 
 
 @pytest.mark.parametrize(
