@@ -10,6 +10,7 @@ from memory.records import Applied, Evaluation, Noted, RunEnded, Stop, UserActed
 from sandbox.errors import Conflict, PatchError, SandboxError
 from sandbox.exchange import exchange
 from sandbox.workcopy import WorkCopy
+from tools.runs import equal_runs
 
 EXIT_CODES = {
     Stop.ACCEPTED: 0,
@@ -158,8 +159,6 @@ def diffstat(files: WorkCopy) -> str:
 
 def _counted(before: bytes, after: bytes) -> tuple[int, int]:
     """Lines added and removed."""
-    import difflib
-
-    matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
-    changed = [code for code in matcher.get_opcodes() if code[0] != "equal"]
-    return sum(code[4] - code[3] for code in changed), sum(code[2] - code[1] for code in changed)
+    old, new = before.splitlines(), after.splitlines()
+    same = sum(length for _, _, length in equal_runs(old, new))
+    return len(new) - same, len(old) - same

@@ -1,9 +1,9 @@
 """A hole in a file: the lines that a candidate replaces, every other byte untouched."""
 
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from agent.localize import Suspect, lines_of
+from tools.runs import equal_runs
 
 BOM = "\ufeff"
 
@@ -34,7 +34,8 @@ class Hole:
     def filled(self, text: str) -> str:
         """The file with the hole replaced; the BOM and the endings of lines that stay are kept."""
         lines = self._lines
-        ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+        old = lines[self.first - 1 : self.last] or lines
+        ending = "\r\n" if old and old[0].endswith("\r\n") else "\n"
         new = _with_endings(lines_of(text.removeprefix(BOM)), lines[self.first - 1 : self.last], ending)
         if new and self.last == len(lines) and lines and not lines[-1].endswith(("\n", "\r")):
             new[-1] = new[-1].rstrip("\r\n")
@@ -46,8 +47,8 @@ def _with_endings(new: list[str], old: list[str], ending: str) -> list[str]:
     """The new lines ended; those that stood there before end as they did."""
     bare = [line.rstrip("\r\n") for line in old]
     ended = [f"{line}{ending}" for line in new]
-    for block in SequenceMatcher(a=bare, b=new, autojunk=False).get_matching_blocks():
-        for step in range(block.size):
-            kept = old[block.a + step]
-            ended[block.b + step] = kept if kept != bare[block.a + step] else kept + ending
+    for before, after, length in equal_runs(bare, new):
+        for step in range(length):
+            kept = old[before + step]
+            ended[after + step] = kept if kept != bare[before + step] else kept + ending
     return ended

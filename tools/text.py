@@ -7,8 +7,9 @@ compared. An edit gives new bytes to the lines it replaces and to no others.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Protocol
+
+from tools.runs import equal_runs
 
 BOM = b"\xef\xbb\xbf"
 MAX_BYTES = 2_000_000
@@ -141,10 +142,10 @@ def _merged(old: Sequence[bytes], body: Sequence[bytes], ending: bytes) -> list[
     """The new lines; those that stood there before keep their own ending."""
     bare = [_bare(line) for line in old]
     merged = [line + ending for line in body]
-    for block in SequenceMatcher(a=bare, b=body, autojunk=False).get_matching_blocks():
-        for step in range(block.size):
-            kept = old[block.a + step]
-            merged[block.b + step] = kept if kept.endswith(b"\n") else kept + ending
+    for before, after, length in equal_runs(bare, body):
+        for step in range(length):
+            kept = old[before + step]
+            merged[after + step] = kept if kept.endswith(b"\n") else kept + ending
     return merged
 
 
