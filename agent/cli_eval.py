@@ -41,7 +41,7 @@ def quixbugs(
     tasks = tasks[:limit] if limit else tasks
     settings = load(None, {"run": {"check_s": suites.CHECK_S}}).settings
     results = out or directories().data / "eval" / "quixbugs.jsonl"
-    rows = suites.run_suite("quixbugs", tasks, results, _opener(settings), _tell)
+    rows = suites.run_suite("quixbugs", tasks, results, _opener(settings), _tell, _tell_bad)
     lines = suites.summary_lines(rows)
     typer.echo("\n".join(map(inert_line, lines)))
     if table is not None:
@@ -54,6 +54,10 @@ def _tell(row: suites.Row) -> None:
     typer.echo(
         f"{inert_line(row.name)}: {verdict} in {row.wall_s:.0f} s, {row.executed} candidates run", err=True
     )
+
+
+def _tell_bad(count: int, kept: Path) -> None:
+    typer.echo(f"warning: {count} damaged line(s) skipped, their tasks run again; see {kept}", err=True)
 
 
 def _opener(settings: Settings) -> "suites.Opener":

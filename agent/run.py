@@ -41,6 +41,10 @@ ROOM_TOKENS = 2_000
 """Room that the situation leaves: an answer of the action loop, and what comes before it."""
 
 
+LOST_S = 1.0
+"""Seconds until a lost sandbox is tried anew: an engine that restarts needs a moment."""
+
+
 class BudgetSpent(Exception):
     """A limit of the run is reached: which one, in words."""
 
@@ -204,6 +208,7 @@ class Run:
         result = self._run(check, timeout_s)
         if result.status == Status.SANDBOX_LOST:
             self.note("warning", "the sandbox was lost; the command runs again in a fresh one")
+            time.sleep(LOST_S)
             result = self._run(check, timeout_s)
         if result.status == Status.SANDBOX_LOST:
             raise SandboxLost(f"the sandbox was lost twice while {check.name!r} ran", "adi doctor")

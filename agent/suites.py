@@ -1,9 +1,10 @@
 """Evaluation suites: a task as a repository, the agent on it, a grade that the agent never touched."""
 
 import json
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -160,10 +161,16 @@ def run_suite(
     results: Path,
     open_task: Opener,
     on_row: Callable[[Row], None],
+    on_bad: Callable[[int, Path], None] = lambda _count, _path: None,
 ) -> list[Row]:
-    """Run every task that `results` has no row of yet; each row is on disk before the next task begins."""
-    rows = list(read_rows(results))
-    _drop_torn(results, rows)
+    """Run every task that `results` has no row of yet; each row is on disk before the next task begins.
+
+    `on_bad` hears how many lines of `results` are no rows, and where the file with them is kept.
+    """
+    rows, bad = read_rows(results)
+    _keep_whole(results, rows, bad)
+    if bad:
+        on_bad(bad, results.with_name(f"{results.name}.damaged"))
     done = {row.name for row in rows}
     for task in tasks:
         if task.name not in done:
@@ -181,28 +188,31 @@ def _line(row: Row) -> str:
     return json.dumps(asdict(row)) + "\n"
 
 
-def _drop_torn(results: Path, rows: Sequence[Row]) -> None:
-    """Leave only whole lines: the next row must not be written behind a torn one."""
-    text = "".join(map(_line, rows))
-    if results.exists() and results.read_text(encoding="utf-8") != text:
+def _keep_whole(results: Path, rows: Sequence[Row], bad: int) -> None:
+    """Leave only whole lines: the next row must not be written behind a torn one. The rest is kept aside."""
+    content = "".join(map(_line, rows)).encode()
+    if results.exists() and (before := results.read_bytes()) != content:
+        if bad:
+            results.with_name(f"{results.name}.damaged").write_bytes(before)
         whole = results.with_name(f"{results.name}.new")
-        whole.write_text(text, encoding="utf-8")
+        with whole.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         whole.replace(results)
 
 
-def read_rows(results: Path) -> Iterator[Row]:
-    """Rows of a results file; a torn last line, from a kill, is left out. Raises UsageError."""
-    if not results.exists():
-        return
-    lines = results.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
+def read_rows(results: Path) -> tuple[list[Row], int]:
+    """The rows of a results file, and how many of its lines are none, such as one that a kill tore."""
+    rows: list[Row] = []
+    bad = 0
+    lines = results.read_bytes().split(b"\n") if results.exists() else []
+    for line in filter(None, lines):
         try:
-            yield Row(**json.loads(line))
-        except (ValueError, TypeError) as error:
-            if number < len(lines):
-                raise UsageError(
-                    f"{results} line {number} is no result: {error}", "give another --out"
-                ) from error
+            rows.append(Row(**json.loads(line)))
+        except (ValueError, TypeError, RecursionError):
+            bad += 1
+    return rows, bad
 
 
 def run_one(suite: str, task: SuiteTask, open_task: Opener) -> Row:

@@ -1,10 +1,13 @@
 """A way to lose the Docker engine in a test without touching the engine."""
 
 import contextlib
+import select
 import shutil
 import socket
 import tempfile
 import threading
+import time
+from pathlib import Path
 
 
 class Proxy:
@@ -51,3 +54,51 @@ class Proxy:
         for item in self.open:
             item.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Valve:
+    """A Unix socket before the engine's, whose `mode` is open, cut or silent; it can be opened again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self.mode = "open"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if self.mode == "cut":
+                    near.close()
+                    continue
+                far = socket.socket(socket.AF_UNIX)
+                far.connect("/var/run/docker.sock")
+                threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        sources = [near, far]
+        with near, far, contextlib.suppress(OSError):
+            while self.mode != "cut":
+                if self.mode == "silent":
+                    time.sleep(0.05)
+                    continue
+                for ready in select.select(sources, [], [], 0.05)[0]:
+                    data = ready.recv(1 << 16)
+                    if not data and ready is far:
+                        return
+                    if data:
+                        (far if ready is near else near).sendall(data)
+                    else:
+                        far.shutdown(socket.SHUT_WR)
+                        sources.remove(near)
+
+    def close(self) -> None:
+        self.mode = "cut"
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()

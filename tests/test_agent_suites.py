@@ -70,11 +70,12 @@ def test_rows_on_disk_are_not_run_again(tmp_path: Path) -> None:
     assert opened == ["c"]
     assert [row.name for row in again] == ["c", "a", "b"]
     assert again[1:] == first
-    assert [row.name for row in read_rows(results)] == ["a", "b", "c"]
+    assert [row.name for row in read_rows(results)[0]] == ["a", "b", "c"]
 
 
+@pytest.mark.containment
 @pytest.mark.parametrize("torn", [lambda line: line[:40], lambda line: line[:-1], lambda _: ""])
-def test_a_torn_last_line_is_run_again_and_damages_no_later_row(
+def test_agent_h08_a_torn_last_line_is_run_again_and_damages_no_later_row(
     tmp_path: Path, torn: Callable[[str], str]
 ) -> None:
     results = tmp_path / "out.jsonl"
@@ -84,15 +85,43 @@ def test_a_torn_last_line_is_run_again_and_damages_no_later_row(
     rows, _ = ran(results, "abc")
     assert [row.name for row in rows] == ["a", "b", "c"]
     assert [json.loads(line)["name"] for line in results.read_text().splitlines()] == ["a", "b", "c"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    kept = {path.name for path in tmp_path.iterdir()} - {"out.jsonl"}
+    assert kept == ({"out.jsonl.damaged"} if 0 < len(torn(lines[1])) < len(lines[1]) - 1 else set())
 
 
-def test_a_damaged_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
+DAMAGE = (
+    b"\0" * 4096,
+    b'{"name": "b"}',
+    b"{}",
+    b"[" * 100_000,
+    b"\xff\xfe\x00b",
+    b'{"torn": "in the mid',
+    b"7",
+)
+"""A block of NUL, other fields, none, too deep, no text, torn, no object."""
+
+
+@pytest.mark.containment
+def test_agent_h08_damaged_lines_in_the_middle_are_skipped_and_counted(tmp_path: Path) -> None:
+    """The rows around them are kept, the lost task runs again, the damaged file stays for whoever wants it."""
     results = tmp_path / "out.jsonl"
-    results.write_text('{"name": "a"}\n{}\n')
-    with pytest.raises(UsageError, match=r"line 1 is no result"):
-        ran(results, "a")
-    assert results.read_text() == '{"name": "a"}\n{}\n'
+    ran(results, "abc")
+    first, _, third = results.read_bytes().splitlines(keepends=True)
+    damaged = first + b"\n".join(DAMAGE) + b"\n" + third
+    results.write_bytes(damaged)
+    told: list[tuple[int, Path]] = []
+    opened: list[str] = []
+    tasks = [task(name) for name in "abc"]
+    again = run_suite(
+        "s", tasks, results, opener(MENDS, opened), lambda _: None, lambda *bad: told.append(bad)
+    )
+    assert [row.name for row in again] == ["a", "b", "c"]
+    assert opened == ["b"]
+    ((count, kept),) = told
+    assert count == len(DAMAGE)
+    assert kept.read_bytes() == damaged
+    rows, bad = read_rows(results)
+    assert ([row.name for row in rows], bad) == (["a", "c", "b"], 0)
 
 
 def test_an_unsolved_task_says_how_it_ended(tmp_path: Path) -> None:

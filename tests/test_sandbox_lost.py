@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +16,7 @@ import pytest
 from sandbox.docker import DockerSandbox, connect, reap
 from sandbox.images import ensure_image
 from sandbox.owner import PID, RUN, STARTED
-from sandbox.protocol import ExecResult, SandboxLimits
+from sandbox.protocol import SandboxLimits
 from tests.containment_kit import LIMITS, pack
 from tests.test_sandbox_docker import FILES, container_of
 
@@ -65,77 +63,6 @@ def test_the_time_to_live_ends_a_forgotten_container(image: str, client: docker.
     with DockerSandbox(pack(FILES), image=image, run_id="test-ttl", limits=limits, client=client) as made:
         assert made.run("sleep 30", timeout_s=20).status == "sandbox-lost"
         assert made.run("true", timeout_s=20).status == "ok"
-
-
-class Proxy:
-    """A Unix socket before the engine's, which can be cut or made silent."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self.mode = "open"
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                if self.mode == "cut":
-                    near.close()
-                    continue
-                far = socket.socket(socket.AF_UNIX)
-                far.connect("/var/run/docker.sock")
-                threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
-
-    def _carry(self, near: socket.socket, far: socket.socket) -> None:
-        sources = [near, far]
-        with near, far, contextlib.suppress(OSError):
-            while self.mode != "cut":
-                if self.mode == "silent":
-                    time.sleep(0.05)
-                    continue
-                for ready in select.select(sources, [], [], 0.05)[0]:
-                    data = ready.recv(1 << 16)
-                    if not data and ready is far:
-                        return
-                    if data:
-                        (far if ready is near else near).sendall(data)
-                    else:
-                        far.shutdown(socket.SHUT_WR)
-                        sources.remove(near)
-
-    def close(self) -> None:
-        self.mode = "cut"
-        self._listener.close()
-
-
-@pytest.mark.parametrize("mode", ["cut", "silent"])
-def test_an_engine_that_dies_or_hangs_is_a_lost_sandbox(image: str, tmp_path: Path, mode: str) -> None:
-    proxy = Proxy(tmp_path / "docker.sock")
-    client = docker.APIClient(base_url=f"unix://{proxy.path}", version="auto", timeout=3)
-    try:
-        with DockerSandbox(
-            pack(FILES), image=image, run_id=f"test-{mode}", limits=LIMITS, client=client
-        ) as made:
-            results: list[ExecResult] = []
-            runner = threading.Thread(target=lambda: results.append(made.run("sleep 60", timeout_s=4)))
-            runner.start()
-            time.sleep(1.5)
-            proxy.mode = mode
-            runner.join(timeout=40)
-            assert [result.status for result in results] == ["sandbox-lost"]
-            assert made.run("true", timeout_s=5).status == "sandbox-lost"
-            proxy.mode = "open"
-            assert made.run("cat pkg/mod.py", timeout_s=20).output == b"x = 1\n"
-    finally:
-        proxy.close()
-        client.close()
-        with contextlib.closing(connect()) as direct:
-            for container in direct.containers(all=True, filters={"label": f"{RUN}=test-{mode}"}):
-                direct.remove_container(container["Id"], force=True)
 
 
 OWNER = """
