@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.inert import inert_line
 from agent.person import Decision, Person
 from agent.run import Desk, Run
 from memory.records import Applied, Evaluation, Noted, RunEnded, Stop, UserActed, Verdict
@@ -149,11 +150,11 @@ def take_back(desk: Desk, files: WorkCopy, sha256: str) -> Ending:
 
 
 def diffstat(files: WorkCopy) -> str:
-    """Such as `gcd.py +1 -1`, one file a line."""
+    """Such as `gcd.py +1 -1`, one file a line, whatever its name is."""
     lines = []
     for path, (before, after) in files.changed().items():
         plus, minus = _counted(before or b"", after or b"")
-        lines.append(f"{path} +{plus} -{minus}")
+        lines.append(f"{inert_line(path)} +{plus} -{minus}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """`adi doctor`: what is missing here, and with --fix the mending of it."""
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -13,9 +14,9 @@ from agent.settings import directories, load
 from memory.records import SCHEMA_VERSION
 
 MARKS: Final = {
-    "pass": ("✓", typer.colors.GREEN),
-    "warn": ("!", typer.colors.YELLOW),
-    "fail": ("✗", typer.colors.RED),
+    "pass": ("✓", "green"),
+    "warn": ("!", "yellow"),
+    "fail": ("✗", "red"),
 }
 
 
@@ -97,7 +98,13 @@ REPAIRS: Final = {"docker": _mend_docker, "image": _mend_image, "model": _mend_m
 
 
 def _print(finding: Finding) -> None:
+    from rich.text import Text
+
+    from agent.display import make_console
+    from agent.display_wrap import print_line
+
     mark, color = MARKS[finding.status]
-    typer.echo(f"{typer.style(mark, fg=color)} {finding.name:<9} {inert_line(finding.detail)}")
+    console = make_console(sys.stdout)
+    print_line(console, Text.assemble((mark, color), f" {finding.name:<9} {inert_line(finding.detail)}"))
     if finding.fix and finding.status != "pass":
-        typer.echo(f"    mend it: {inert_line(finding.fix)}")
+        print_line(console, Text(f"    mend it: {inert_line(finding.fix)}"))

@@ -265,4 +265,6 @@ def _plain(name: str) -> "Progress":
 
 
 def _say(line: str) -> None:
-    typer.echo(inert_line(line), err=True)
+    from agent.display_wrap import tell
+
+    tell(line, sys.stderr)

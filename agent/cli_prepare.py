@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import typer
 
+from agent.display_wrap import tell
 from agent.errors import NEEDS_PERSON, UsageError
-from agent.inert import inert_line
 from agent.settings import Loaded, Settings, directories, load
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
     from sandbox.errors import DependenciesRefused
     from sandbox.images import ensure_image, is_present
     from sandbox.isolation import Engine, choose
+    from sandbox.isolation import Engine, choose
     from sandbox.owner import reap
     from sandbox.prepare import Step, limits_of
     from sandbox.registries import parse
@@ -107,6 +108,7 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
                 tag=tag,
                 wanted=wanted,
                 registries=registries,
+                isolation=choose(Engine.ask(client), own.isolation, own.runtime),
                 run_id=f"prepare-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:6]}",
                 archive=files.archive,
                 limits=limits_of(own.memory_mb, own.prepare_mb, own.cpus, own.pids),
@@ -210,4 +212,4 @@ def _stored(doomed: str | None) -> None:
 
 
 def _say(line: str) -> None:
-    typer.echo(inert_line(line), err=True)
+    tell(line, sys.stderr)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from agent.display import Display, make_console
+from agent.display_wrap import tell
 from agent.errors import NEEDS_PERSON, UsageError
-from agent.inert import inert_line
 from agent.output import Format, Output
 from agent.person import Person, TerminalPerson, Unattended
 from agent.settings import Directories, Settings, directories, load
@@ -54,7 +54,7 @@ def front(
     root = locate(repo).root
     loaded = load(root, flags)
     for warning in loaded.warnings:
-        typer.echo(f"warning: {inert_line(warning)}", err=True)
+        tell(f"warning: {warning}", sys.stderr)
     places = directories()
     output = Output(form, sys.stdout, places.patches)
     with Display(make_console(sys.stderr, loaded.settings.ui.color), verbosity=verbosity) as display:
@@ -182,8 +182,8 @@ def list_waiting(f: Front) -> "list[RunSummary]":
     finally:
         store.close()
     for summary in waiting:
-        stat = inert_line(summary.diffstat.strip().splitlines()[-1]) if summary.diffstat.strip() else ""
-        typer.echo(f"{summary.id}  {summary.started[:16]}  {inert_line(summary.prompt)}  {stat}", err=True)
+        stat = summary.diffstat.strip().splitlines()[-1] if summary.diffstat.strip() else ""
+        tell(f"{summary.id}  {summary.started[:16]}  {summary.prompt}  {stat}", sys.stderr)
     if not waiting:
         typer.echo("Nothing waits for a decision here.", err=True)
     return waiting

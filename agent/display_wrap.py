@@ -5,11 +5,13 @@ rest of the name looks like a line of ADI's, such as a verdict. So ADI breaks li
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
+
+from agent.inert import inert_line
 
 GOES_ON: Final = "   ↳ "
 NARROWEST: Final = 20
@@ -32,3 +34,10 @@ def print_line(console: Console, line: Text) -> None:
     pieces = hanging(console, line) if console.file.isatty() else [line]
     for piece in pieces:
         console.print(piece, soft_wrap=True)
+
+
+def tell(line: str, stream: TextIO) -> None:
+    """One line with a stranger's text in it for a person: inert, and broken as above."""
+    from agent.display import make_console
+
+    print_line(make_console(stream), Text(inert_line(line)))

@@ -95,8 +95,8 @@ def _steers(c: str) -> bool:
 
 
 def spoofed(text: str) -> list[str]:
-    """Lines that begin with what a stranger wrote."""
-    return [line for line in OWN.sub("", text).split("\n") if line.lstrip("\r ").startswith(SPOOF)]
+    """Lines that a stranger wrote from the first column on, where ADI's own marks stand."""
+    return [line for line in OWN.sub("", text).split("\n") if line.lstrip("\r").startswith(SPOOF)]
 
 
 class Pty:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from rich.text import Text
 from terminal_kit import ATTACKS, OWN, SPOOF, Pty, foul, records, spoofed, texts
 
+from agent.accept import diffstat
 from agent.display import Display, make_console
 from agent.display_diff import diff_lines
 from agent.display_log import head_lines, run_document, run_rows, run_table, runs_document, story_lines
-from agent.display_wrap import print_line
+from agent.display_wrap import print_line, tell
 from agent.doubts import doubts
 from agent.errors import EnvironmentMissing, render, save_traceback
 from agent.output import Output
@@ -33,6 +34,8 @@ from memory.records import (
     Task,
     Trajectory,
 )
+from sandbox.workcopy import WorkCopy, snapshot
+from tests.conftest import RepoFactory
 
 ALL = "".join(ATTACKS)
 events = st.lists(records(Event), min_size=1, max_size=4)
@@ -210,3 +213,26 @@ def test_a_line_that_fits_is_not_broken_and_a_pipe_gets_it_whole() -> None:
     print_line(console, Text("z" * 100))
     seen = OWN.sub("", pty.close())
     assert seen == "y" * 80 + "\n" + "z" * 75 + "\n   ↳ " + "z" * 25 + "\n"
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_agent_k08_single_lines_of_commands_are_inert_and_cannot_be_faked(text: str) -> None:
+    """What `adi doctor`, `adi prepare`, `adi model`, `adi review` and warnings are printed by."""
+    pty = Pty()
+    tell(f"  package {text}{' ' * 200}{SPOOF}", pty.stream)
+    seen = pty.close()
+    assert foul(seen) == []
+    assert spoofed(seen) == []
+    stream = io.StringIO()
+    tell(text, stream)
+    assert foul(stream.getvalue()) == []
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_agent_k08_a_file_takes_one_line_of_the_diffstat_whatever_its_name(
+    make_repo: RepoFactory, tmp_path: Path
+) -> None:
+    name = f"a\n{SPOOF}\u2028b\x1b[7A"
+    files = WorkCopy(snapshot(make_repo({name: "x\n"}), tmp_path / "shadow"))
+    files.write(name, b"y\n")
+    assert diffstat(files) == f"a\\n{SPOOF}\\u2028b\\x1b[7A +1 -1"
