@@ -10,18 +10,21 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePosixPath
 
 from feedback.detect import sections
+from feedback.evidence_languages import cmake, composer, source_bends
 from sandbox.manifest import Unreadable, read_json, read_toml
 
 _TEST_FOLDERS = frozenset({"test", "tests", "__tests__", "spec", "specs", "testdata", "__snapshots__"})
 _TEST_FILE = re.compile(
-    r"test_.*\.py|.*_test\.py|tests?\.py|conftest\.py|.*_test\.go|.*\.(?:test|spec)\.[cm]?[jt]sx?"
-    r"|.*_spec\.rb|.*Tests?\.(?:java|kt|cs)|.*_test\.(?:cc|cpp|c|rs|exs)",
+    r"test_.*\.(?:py|c|cc|cpp|cxx)|.*_test\.py|tests?\.py|conftest\.py|.*_test\.go|.*_spec\.rb"
+    r"|(?:test|test-.*|.*[._-](?:test|spec))\.[cm]?[jt]sx?|.*(?:Tests?|TestCase|IT)\.(?:java|kt|cs)|.*Test\.php"
+    r"|.*[_-](?:unit)?tests?\.(?:cc|cpp|cxx|c|rs|exs)|.*Tests?\.(?:cc|cpp|cxx)",
     re.DOTALL,
 )
 _CONFIGURATION = re.compile(
     r"\.?pytest\.ini|conftest\.py|sitecustomize\.py|usercustomize\.py|.*\.pth|noxfile\.py|\.npmrc|\.mocharc.*"
     r"|(?:jest|vitest|vite|babel|karma|playwright|cypress)\.config\..*|\.babelrc.*|go\.work|build\.rs"
-    r"|\.env|.*\.py[co]|.*\.(?:so|pyd)",
+    r"|\.env|.*\.py[co]|.*\.(?:so|pyd|jar|class)|phpunit(?:\.dist)?\.xml(?:\.dist)?|tsconfig(?:\..*)?\.json"
+    r"|CTest\w*\.cmake|junit-platform\.properties",
     re.DOTALL,
 )
 _METADATA = re.compile(r".*\.(?:egg-info|dist-info)", re.DOTALL)
@@ -47,7 +50,9 @@ def bends_tests(path: str, before: bytes | None, after: bytes | None) -> bool:
     if place.name in _MAKEFILES and before is None:
         return len(place.parts) == 1  # GNU make prefers some names over others
     part = _CARRIERS.get(place.name)
-    return part is not None and part(_text(before)) != part(_text(after))
+    if part is None:
+        return source_bends(path, _text(before), _text(after))
+    return part(_text(before)) != part(_text(after))
 
 
 def shadows(path: str, existing: Collection[str]) -> bool:
@@ -127,6 +132,8 @@ _CARRIERS: dict[str, Callable[[str], object]] = {
     "tox.ini": _ini,
     "package.json": _package,
     "Cargo.toml": _cargo,
+    "CMakeLists.txt": cmake,
+    "composer.json": composer,
     **dict.fromkeys(_MAKEFILES, _makefile),
 }
 """Files that hold test configuration among other things, and how to read that part."""

@@ -27,10 +27,9 @@ _CATCH = re.compile(
 )
 _CATCH_FAILED = re.compile(r"^(\S{1,300}):(\d{1,8}): FAILED:$")
 _RULE = re.compile(r"^-{60,200}$")
-_ERROR = re.compile(r"^(\S{1,300}):(\d{1,8})(?::\d{1,8})?: (?:fatal )?error: (.{1,500})$")
+_ERROR = re.compile(r"^([^\s:]{1,300}):(\d{1,8})(?::\d{1,8})?: (?:fatal )?error: (.{1,500})$")
 _LINK = re.compile(
-    r"^(?:\S{0,200}ld: )?(?:\S{1,300}: in function .{1,200}:|)"
-    r"(\S{1,300}):(\d{1,8}): (undefined reference to .{1,300})$"
+    r"^(?:\S{0,200}ld: )?\S{1,300}:(?:\d{1,8}|\(\.\S{1,80}\)): (undefined reference to .{1,300})$"
 )
 _CMAKE = re.compile(r"^CMake Error at (\S{1,300}):(\d{1,8}) \((.{1,100})\):$")
 
@@ -126,10 +125,11 @@ def parse_catch(text: str, root: str) -> Report:
 def _catch_failures(lines: list[str], root: str) -> list[Failure]:
     """One for each test case: its name stands between two rules above its first failure."""
     failures: dict[str, Failure] = {}
-    name = ""
+    name, titled = "", False
     for index, line in enumerate(lines):
-        if _RULE.match(line) and index + 2 < len(lines) and lines[index + 1].strip():
-            name = lines[index + 1].strip() if not _RULE.match(lines[index - 1]) else name
+        if _RULE.match(line):
+            titled = not titled
+            name = lines[index + 1].strip() if titled and index + 1 < len(lines) else name
         match = _CATCH_FAILED.match(line)
         if match and name not in failures:
             body = [
@@ -146,12 +146,14 @@ def _build(lines: list[str], root: str) -> list[Failure]:
     """What compiler, linker and CMake could not do, each with its place."""
     failures = []
     for index, line in enumerate(lines):
-        if match := _ERROR.match(line) or _LINK.match(line):
+        if match := _ERROR.match(line):
             failures.append(_at(match, match[3], root))
         elif match := _CMAKE.match(line):
             told = [item.strip() for item in lines[index + 1 : index + 8] if item.strip()]
             failures.append(_at(match, clip(told) or match[3], root))
-    return [failure for failure in failures if failure.frames]
+        elif match := _LINK.match(line):
+            failures.append(Failure(test="build", error="link", message=match[1]))
+    return [failure for failure in failures if failure.frames or failure.error == "link"]
 
 
 def _at(match: re.Match[str], message: str, root: str) -> Failure:

@@ -11,7 +11,7 @@ _COUNT = re.compile(r"(Errors|Failures|Skipped|Incomplete|Risky): (\d{1,8})")
 _SECTION = re.compile(r"^There (?:was|were) \d{1,8} (\w{1,40}?)s?:$")
 _TITLE = re.compile(r"^\d{1,6}\) (.{1,300})$")
 _PLACE = re.compile(r"^(/\S{1,300}\.\w{1,10}|phar://\S{1,300}):(\d{1,8})$")
-_THROWN = re.compile(r"^((?:[\w\\]{1,200}\\)?[A-Z]\w{0,120}(?:Error|Exception))(?:: (.*))?$")
+_THROWN = re.compile(r"^((?:[\w\\]{1,200}\\)?(?:[A-Z]\w{0,120})?(?:Error|Exception))(?:: (.*))?$")
 _FATAL = re.compile(
     r"^(?:PHP )?(Fatal|Parse) error: {1,3}(.{1,400}?) in (/\S{1,300}\.php)(?: on line |:)(\d{1,8})$"
 )

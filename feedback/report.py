@@ -4,6 +4,7 @@ Output is untrusted: every regex here works on one line cut to LINE characters, 
 it slow, and nothing parsed decides alone that a check passed.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def relative(path: str, root: str) -> str:
     """The path within the repository, or empty when it lies outside."""
     if root and path.startswith(root.rstrip("/") + "/"):
         path = path[len(root.rstrip("/")) + 1 :]
-    path = path.removeprefix("./")
+    path = posixpath.normpath(path) if "/." in path else path.removeprefix("./")
     outside = path.startswith(("/", "..", "<")) or any(part in path for part in _OUTSIDE)
     return "" if outside or not path else path
 

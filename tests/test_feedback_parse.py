@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from feedback.checks import check_of, cut, read_output
 from feedback.parse_compiled import parse_any, parse_cargo, parse_go
+from feedback.parse_cpp import parse_catch, parse_ctest, parse_gtest
+from feedback.parse_java import parse_junit
 from feedback.parse_node import parse_node
+from feedback.parse_php import parse_phpunit
 from feedback.parse_pytest import parse_pytest
 from feedback.parse_python import parse_unittest
 from feedback.report import MESSAGE, Report
@@ -358,7 +361,10 @@ def test_cut_is_never_longer_than_asked(text: str, limit: int) -> None:
     assert len(cut(text, limit)) <= max(limit, 50)
 
 
-PARSERS = [parse_pytest, parse_unittest, parse_node, parse_go, parse_cargo, parse_any]
+PARSERS = [
+    parse_pytest, parse_unittest, parse_node, parse_go, parse_cargo, parse_any,
+    parse_ctest, parse_gtest, parse_catch, parse_junit, parse_phpunit,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("parser", PARSERS)
