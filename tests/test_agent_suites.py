@@ -103,7 +103,7 @@ DAMAGE = (
 
 @pytest.mark.containment
 def test_agent_h08_damaged_lines_in_the_middle_are_skipped_and_counted(tmp_path: Path) -> None:
-    """The rows around them are kept, the lost task runs again, the damaged file stays for whoever wants it."""
+    """The rows around them are kept, the lost task runs again, the damaged file stays beside it."""
     results = tmp_path / "out.jsonl"
     ran(results, "abc")
     first, _, third = results.read_bytes().splitlines(keepends=True)

@@ -58,11 +58,13 @@ def test_sandbox_h05_engine_gone_during_a_command(contained: Contained, tmp_path
 
 
 def test_sandbox_h06_container_removed_from_outside(contained: Contained) -> None:
+    """Replaced by one with all known files, during a command and between two."""
     assert contained.client is not None
-    with contained.sandbox(FILES) as made:
-        made.write({"pkg/mod.py": b"x = 7\n"})
+    with contained.sandbox({**FILES, "empty": b""}) as made:
+        made.write({"pkg/mod.py": b"x = 7\n", "empty": None})
         made.run("echo made > made.txt", timeout_s=20)
         assert made.changes() == {"made.txt": b"made\n"}
+        made.run("echo never reported > lost.txt", timeout_s=20)
         (victim,) = contained.containers()
         killer = threading.Timer(1, contained.client.remove_container, (victim,), {"force": True})
         killer.start()
@@ -70,7 +72,14 @@ def test_sandbox_h06_container_removed_from_outside(contained: Contained) -> Non
         killer.join()
         assert (result.status, result.exit_code) == ("sandbox-lost", None)
         assert result.duration_s < 15
-        assert made.run("cat pkg/mod.py made.txt", timeout_s=20).output == b"x = 7\nmade\n"
+        assert any("sandbox was lost" in note for note in made.notes)
+        again = made.run("cat pkg/mod.py made.txt; ls", timeout_s=20)
+        assert again.output == b"x = 7\nmade\nmade.txt\npkg\nrun.sh\n"
+        assert made.changes() == {}
+        (victim,) = contained.containers()
+        contained.client.remove_container(victim, force=True)
+        made.write({"run.sh": b"new"})
+        assert made.run("cat run.sh", timeout_s=20).output == b"new"
 
 
 def test_sandbox_h06_container_paused_from_outside(contained: Contained) -> None:
