@@ -72,7 +72,7 @@ def _tap(lines: list[str], root: str) -> list[Failure]:
         if not match or "# TODO" in line or "# SKIP" in line:
             continue
         indent, body = match[1], []
-        for following in lines[index + 1 :]:
+        for following in lines[index + 1 : index + 200]:
             if following.strip() and not following.startswith(indent + "  "):
                 break
             body.append(following)
@@ -82,6 +82,8 @@ def _tap(lines: list[str], root: str) -> list[Failure]:
         if fields.get("failureType") == "subtestsFailed":
             continue
         failures.append(_tap_failure(match[2], fields, body, root))
+        if len(failures) == FAILURES:  # the summary has their number
+            break
     return failures
 
 
