@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from agent.doctor import Finding, Subject, examine
 from agent.errors import ENVIRONMENT, EnvironmentMissing
 from agent.inert import inert_line
+from agent.profiles import wanted
 from agent.settings import directories, load
 from memory.records import SCHEMA_VERSION
 
@@ -25,10 +27,13 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what fails: Docker, image, model.")] = False,
     offline: Annotated[bool, typer.Option(help="Fetch nothing while mending.")] = False,
     verify: Annotated[bool, typer.Option(help="Also compare the model's hash.")] = False,
+    images: Annotated[
+        str, typer.Option(help="Sandbox images to look for: all, or names such as node,go.", metavar="NAMES")
+    ] = "",
 ) -> None:
     """Check what ADI needs; every failure comes with the command that mends it."""
     loaded = load(None, {"model": {"offline": offline or None}})
-    subject = Subject(loaded.settings, directories(), verify)
+    subject = Subject(loaded.settings, directories(), verify, wanted(images, Path.cwd()))
     if fix:
         mend(subject, lambda line: typer.echo(f"  {inert_line(line)}", err=True))
     findings = []
@@ -83,7 +88,8 @@ def _mend_image(subject: Subject, say: Callable[[str], None]) -> None:
             f"the image {wanted} of your settings is not there",
             f"docker pull {wanted}, or unset sandbox.image",
         )
-    ensure_image("python", say)
+    for profile in subject.profiles:
+        ensure_image(profile, say)
 
 
 def _mend_model(subject: Subject, say: Callable[[str], None]) -> None:

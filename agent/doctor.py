@@ -51,6 +51,8 @@ class Subject:
     places: Directories
     verify: bool = False
     """Read every byte of the model and compare its hash."""
+    profiles: tuple[str, ...] = ("python",)
+    """Sandbox images that must be there, unless the settings name another."""
 
     @property
     def model_name(self) -> str:
@@ -122,18 +124,20 @@ def check_image(subject: Subject) -> Finding:
     from sandbox.errors import DockerMissing
     from sandbox.images import is_present, recipe
 
-    tag = subject.settings.sandbox.image or recipe("python").tag
+    given = subject.settings.sandbox.image
+    tags = [given] if given else [recipe(name).tag for name in subject.profiles]
     try:
         client = connect()
     except DockerMissing:
-        return Finding("image", "fail", f"{tag}: unknown without Docker", "adi doctor --fix")
+        return Finding("image", "fail", f"{', '.join(tags)}: unknown without Docker", "adi doctor --fix")
     try:
-        present = is_present(tag, client)
+        missing = [tag for tag in tags if not is_present(tag, client)]
     finally:
         client.close()
-    if not present:
-        return Finding("image", "fail", f"{tag} is not there, making it takes a minute", "adi doctor --fix")
-    return Finding("image", "pass", tag)
+    if missing:
+        detail = f"not there: {', '.join(missing)}; making one takes a minute or two"
+        return Finding("image", "fail", detail, "adi doctor --fix")
+    return Finding("image", "pass", ", ".join(tags))
 
 
 def check_gpu(_: Subject) -> Finding:
