@@ -3,6 +3,7 @@
 Everything that costs something goes through here, so that it is recorded and counted exactly once.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from model.errors import StreamBroken, Unsupported
 from model.protocol import Model, Sampling
 from sandbox.errors import SandboxLost
 from sandbox.protocol import Sandbox
+from sandbox.tree import Tree
 from sandbox.workcopy import WorkCopy
 
 Purpose = Literal["plan", "act", "infill", "rewrite"]
@@ -63,9 +65,13 @@ class Desk:
     """Where the patch lies for a person, outside the store."""
 
     def publish(self, diff: bytes) -> str:
-        """Keep a patch in the store and as a file. Returns its SHA-256."""
-        self.patch_file.parent.mkdir(parents=True, exist_ok=True)
-        self.patch_file.write_bytes(diff)
+        """Keep a patch in the store and as a file; what had its name is replaced. Returns its SHA-256."""
+        folder = self.patch_file.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with Tree(folder) as tree:
+            fresh = f".adi-{secrets.token_hex(6)}"
+            tree.create(fresh, diff, 0o600, None)
+            tree.rename(fresh, self.patch_file.name)
         return self.keep(diff)
 
 
