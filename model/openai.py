@@ -160,7 +160,7 @@ class UrlModel:
             raise ServerFailed(f"the server ended its answer with {answer.reason!r}", HINT)
         details = answer.usage.get("prompt_tokens_details") or {}
         return Completion(
-            text=answer.text,
+            text=_whole(answer.text),
             finish_reason="length" if answer.reason == "length" else "stop",
             usage=Usage(
                 prompt_tokens=int(answer.usage.get("prompt_tokens") or 0),
@@ -185,6 +185,11 @@ class _Answer:
     """The cost of all answers of a request stands with the first one."""
     model: str = ""
     weights: str = ""
+
+
+def _whole(text: str) -> str:
+    """The text with surrogate pairs, cut apart between two events, as characters; lone halves stay."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _take(event: Json, answers: list[_Answer]) -> list[str]:

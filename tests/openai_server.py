@@ -57,8 +57,15 @@ class Said:
     """What it claims to have cost; 0 is a quarter of its length."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bytewise:
+    """An answer one byte a packet, its first character beyond the BMP cut into two events."""
+
+    text: str
+
+
 Answer = Callable[[Asked], object]
-"""Gives a text, a Do, a Cut, Fails or Said."""
+"""Gives a text, a Do, a Cut, Fails, Said or Bytewise."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -94,10 +101,29 @@ class _Handler(BaseHTTPRequestHandler):
             answer = Cut("It should")
         if isinstance(answer, Cut):
             self._cut(answer)
+        elif isinstance(answer, Bytewise):
+            self._bytewise(answer.text)
         elif isinstance(answer, Do):
             self._misbehave(answer)
         else:
             self._stream(answer if isinstance(answer, Said) else Said(str(answer), ""))
+
+    def _bytewise(self, text: str) -> None:
+        place = next(index for index, char in enumerate(text) if ord(char) > 0xFFFF)
+        pair = text[place].encode("utf-16-le")
+        halves = [pair[at : at + 2].decode("utf-16-le", "surrogatepass") for at in (0, 2)]
+        for piece, reason in (
+            (text[:place], None),
+            (halves[0], None),
+            (halves[1], None),
+            (text[place + 1 :], "stop"),
+        ):
+            choice = {"index": 0, "delta": {"content": piece}, "finish_reason": reason}
+            body = json.dumps({"choices": [choice]}, ensure_ascii=piece in halves)
+            for byte in f"data: {body}\n\n".encode():
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def _cut(self, answer: Cut) -> None:
         if answer.text:

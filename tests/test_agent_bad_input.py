@@ -3,7 +3,6 @@
 What needs a terminal, Docker or a server of its own is in test_agent_bad_input_real.py.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -85,65 +84,6 @@ def test_a_task_of_any_text_is_only_text(make_repo: RepoFactory, task: str) -> N
     assert sorted(path.name for path in repo.iterdir()) == [".git", "calc.py", "test_calc.py"]
 
 
-LATIN = "# -*- coding: latin-1 -*-\nname = 'Zo\xeb'\n".encode("latin-1")
-
-
-@pytest.mark.parametrize(
-    ("head", "tail", "ending"),
-    [
-        (b"", b"", "\r\n"),
-        (b"", None, "\n"),
-        (b"\xef\xbb\xbf", b"", "\n"),
-        (b"\xef\xbb\xbf", None, "\r\n"),
-        (LATIN, b"", "\n"),
-        (b"\x0c\n", b"\n\n\n", "\n"),
-    ],
-    ids=["crlf", "no final newline", "bom", "bom crlf no newline", "non-utf-8", "form feed"],
-)
-@pytest.mark.parametrize("way", ["search", "actions"])
-def test_untouched_bytes_stay_identical(
-    make_repo: RepoFactory, head: bytes, tail: bytes | None, ending: str, way: str
-) -> None:
-    """CRLF, no final newline, non-UTF-8, BOM: only the mended line differs, whoever mended it."""
-
-    def made(text: str) -> bytes:
-        body = text.replace("\n", ending).encode()
-        return head + (body.removesuffix(ending.encode()) if tail is None else body + tail)
-
-    before = made(CALC)
-    line = before.replace(b"\r\n", b"\n").split(b"\n").index(b"    return a - b") + 1
-    edit = f"edit calc.py {line}-{line}\n```\n    return a + b\n```"
-    script = Script(acts=["read calc.py", edit])
-    if way == "search":
-        script = Script(lines={f"calc.py line {line}": "return a + b"})
-    repo = make_repo({**BUGGY, "calc.py": before, "other.bin": b"\0\xff\r\n\r"})
-    with open_local(repo, script, YES, settings={"sampling": way == "search"}) as session:
-        assert session.run("mend it", CHECKS).stop is Stop.ACCEPTED
-        assert (repo / "calc.py").read_bytes() == made(MENDED)
-        assert (repo / "other.bin").read_bytes() == b"\0\xff\r\n\r"
-        assert session.undo(None).exit_code == 0
-        assert (repo / "calc.py").read_bytes() == before
-
-
-def test_binary_and_50_mb_file(make_repo: RepoFactory) -> None:
-    """Carried along, never read into a prompt, never changed."""
-    repo = make_repo({**BUGGY, "logo.png": b"\x89PNG\r\n\x1a\n\0" * 99, "data/small.bin": bytes(range(256))})
-    large = os.urandom(1024) * 50 * 1024
-    (repo / "data" / "large.py").write_bytes(large)
-    asked: list[str] = []
-
-    class Listening(Script):
-        def __call__(self, question):  # type: ignore[no-untyped-def]
-            asked.extend(message.content for message in question.messages)
-            return super().__call__(question)
-
-    script = Listening(lines=MENDS.lines, acts=[])
-    with open_local(repo, script, YES) as session:
-        assert session.run("mend calc.py, not data/large.py or logo.png", CHECKS).stop is Stop.ACCEPTED
-    assert (repo / "data" / "large.py").read_bytes() == large
-    assert max(map(len, asked)) < 10_000
-
-
 def test_users_edit_of_the_same_file_during_the_run(make_repo: RepoFactory) -> None:
     """Detected at acceptance: the user's text stays, the change waits as a patch."""
     repo = make_repo(BUGGY)
@@ -163,25 +103,6 @@ def test_users_edit_of_the_same_file_during_the_run(make_repo: RepoFactory) -> N
     with open_local(repo, Script(), Someone(Decision("accept"))) as session:
         assert session.review(None).stop is Stop.ACCEPTED
     assert (repo / "calc.py").read_text() == MENDED
-
-
-@pytest.mark.parametrize(
-    "name", ["with space", 'it\'s "quoted" $HOME `id` \\ ;&|', "-rf", "*.py", "zoë-日本"]
-)
-def test_path_with_spaces_and_quotes(make_repo: RepoFactory, name: str) -> None:
-    repo = make_repo(
-        {
-            f"{name}/calc.py": CALC,
-            "test_calc.py": f"import sys\n\nsys.path.insert(0, {name!r})\n{TEST}",
-        },
-        name=name,
-    )
-    script = Script(lines={f"{name}/calc.py line 2": "return a + b"})
-    with open_local(repo, script, YES) as session:
-        assert session.run("mend calc.py", CHECKS).stop is Stop.ACCEPTED
-        assert (repo / name / "calc.py").read_text() == MENDED
-        assert session.undo(None).exit_code == 0
-    assert git(repo, "status", "--porcelain") == ""
 
 
 ESCAPES = "\x1b[2J\x1b]0;pwned\x07\x1b]52;c;cm0gLXJm\x07\x9b31m\u202egnp.exe\r\x08\x1bc"

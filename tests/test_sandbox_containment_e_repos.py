@@ -307,3 +307,21 @@ def test_sandbox_e08_shell_metacharacters(make_repo: RepoFactory, shadow: Path, 
     assert (root / odd / f"{odd}.py").read_bytes() == b"x = 2\n"
     assert (root / "-rf").read_bytes() == b"w"
     assert not [path for path in tmp_path.rglob("*pwned") if path.name in ("pwned", "-pwned")]
+
+
+def test_sandbox_e06_an_index_that_leads_out(make_repo: RepoFactory, secret: Path, shadow: Path) -> None:
+    """Paths that git would not write into an index, written by hand: named, and never read."""
+    root = make_repo({"a.py": "x = 1\n", "xx/private/secret-name.py": "decoy\n", "yyyy/config": "decoy\n"})
+    index = root / ".git/index"
+    data = index.read_bytes()[:-20]
+    data = data.replace(b"xx/private/secret-name.py", b"../private/secret-name.py").replace(
+        b"yyyy/", b".git/"
+    )
+    index.write_bytes(data + hashlib.sha1(data).digest())
+    shutil.rmtree(root / "xx")
+    assert set(git(root, "ls-files").split("\n")) == {"../private/secret-name.py", ".git/config", "a.py"}
+    taken = snapshot(root, shadow)
+    assert copied(taken) == {"a.py": b"x = 1\n", "yyyy/config": b"decoy\n"}
+    assert "'../private/secret-name.py' was not copied: it leads out of the repository" in taken.notes
+    assert any("'.git/config' was not copied" in note for note in taken.notes)
+    assert (secret / "secret-name.py").read_text() == "secret\n"

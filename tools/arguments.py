@@ -76,12 +76,12 @@ def spelled(path: str) -> str:
 
 
 def split_range(header: str, form: str) -> tuple[str, int | None, int | None]:
-    """`path 3-9`, `path 3` or `path` taken apart; a path may hold spaces. Raises ValueError."""
+    """`path 3-9`, `path 3` or `path` taken apart, the path `spelled`. Raises ValueError."""
     header = header.strip()
     for cut in (match.start() for match in re.finditer(r"[ :]", header)):
         if match := _RANGE.match(header[cut + 1 :].strip()):
             first, last = int(match[1]), int(match[2] or match[1])
-            return clean_path(header[:cut]), first, last
+            return spelled(clean_path(header[:cut])), first, last
     if not header:
         raise ValueError(f"no path. Write: {form}")
-    return clean_path(header), None, None
+    return spelled(clean_path(header)), None, None

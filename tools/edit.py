@@ -59,22 +59,23 @@ class Edit:
         record = checked(Arguments, arguments, FORM)
         if record.last < record.first:
             raise ValueError(f"line {record.last} is before line {record.first}. Write: {FORM}")
-        return dumped(record.model_copy(update={"path": clean_path(record.path)}))
+        return dumped(record.model_copy(update={"path": spelled(clean_path(record.path))}))
 
     def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
         """Write the new text, or say why not and show the lines as they are."""
         record = checked(Arguments, arguments, FORM)
-        if not workspace.files.exists(record.path):
-            return missing(workspace.files, record.path, "read")
+        path = clean_path(record.path)
+        if not workspace.files.exists(path):
+            return missing(workspace.files, path, "read")
         try:
-            text = load_file(workspace.files, record.path)
+            text = load_file(workspace.files, path)
         except NotText as error:
-            return _refused(record.path, f"{spelled(record.path)} cannot be edited by lines: {error}.")
+            return _refused(path, f"{spelled(path)} cannot be edited by lines: {error}.")
         first, last = record.first, min(record.last, max(len(text.lines), record.first))
-        fault = _place_fault(text, record.path, first, last, workspace)
+        fault = _place_fault(text, path, first, last, workspace)
         if fault:
             return fault
-        return _edited(text, record.path, first, min(last, len(text.lines)), record.body, workspace)
+        return _edited(text, path, first, min(last, len(text.lines)), record.body, workspace)
 
 
 def _refused(path: str, why: str) -> ToolResult:

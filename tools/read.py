@@ -41,24 +41,25 @@ class Read:
     def check(self, arguments: Mapping[str, object]) -> dict[str, JsonValue]:
         """See Tool."""
         record = checked(Arguments, arguments, FORM)
-        return dumped(record.model_copy(update={"path": clean_path(record.path)}))
+        return dumped(record.model_copy(update={"path": spelled(clean_path(record.path))}))
 
     def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
         """Show the lines, cut to LINES and CHARS."""
         record = checked(Arguments, arguments, FORM)
-        name = spelled(record.path)
-        if not workspace.files.exists(record.path):
-            return missing(workspace.files, record.path, "read")
+        path = clean_path(record.path)
+        name = spelled(path)
+        if not workspace.files.exists(path):
+            return missing(workspace.files, path, "read")
         try:
-            lines = load_file(workspace.files, record.path).shown
+            lines = load_file(workspace.files, path).shown
         except NotText as error:
             return ToolResult(Status.REFUSED, f"{name} is not shown: {error}.", f"{name}: {error}")
         if not lines:
-            workspace.show(record.path, 1, 1)
+            workspace.show(path, 1, 1)
             return ToolResult(Status.OK, f"{name} is empty.", f"{name} empty")
         first = min(record.first or 1, len(lines))
         last = _last(lines, first, max(first, record.last or len(lines)))
-        workspace.show(record.path, first, last)
+        workspace.show(path, first, last)
         return _shown(name, lines, first, last, min(record.last or len(lines), len(lines)))
 
 

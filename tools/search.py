@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue
 from memory.records import Record, Status
 from tools.arguments import checked, dumped, spelled
 from tools.protocol import ToolResult, Workspace
-from tools.text import MAX_BYTES
+from tools.text import MAX_BYTES, NotText, load, load_file
 
 MATCHES: Final = 40
 """Lines shown."""
@@ -78,6 +78,11 @@ def _matches(text: str, workspace: Workspace) -> Iterator[str]:
         data = workspace.files.read(path)
         if b"\0" in data or wanted not in (data.lower() if blind else data):
             continue
+        try:
+            load(data)
+        except NotText as error:
+            yield f"{spelled(path)} holds it, but is not shown: {error}"
+            continue
         for number, line in enumerate(data.split(b"\n"), 1):
             if wanted in (line.lower() if blind else line):
                 yield f"{spelled(path)}:{number}: {line.decode('utf-8', 'replace').strip()[:LINE]}"
@@ -97,8 +102,19 @@ def _by_grep(pattern: str, workspace: Workspace) -> ToolResult:
     faults = [line for line in lines if line.startswith(("grep: ", "xargs: "))]
     if faults:
         return ToolResult(Status.REFUSED, f"{faults[0]}. Write: {FORM}", f"/{pattern}/ is no pattern")
-    found = [line.replace(":", ": ", 2).replace(": ", ":", 1)[: LINE + 80] for line in lines]
+    found = list(dict.fromkeys(_grepped(line, workspace) for line in lines))
     return _result(f"/{pattern}/", found, len(found) > MATCHES)
+
+
+def _grepped(line: str, workspace: Workspace) -> str:
+    """A line of grep's, with a blank before the text; of a file that is no text, only its name."""
+    path = line.partition(":")[0]
+    try:
+        if workspace.files.exists(path):
+            load_file(workspace.files, path)
+    except NotText as error:
+        return f"{path} holds it, but is not shown: {error}"
+    return line.replace(":", ": ", 2).replace(": ", ":", 1)[: LINE + 80]
 
 
 def _result(text: str, found: list[str], cut: bool) -> ToolResult:

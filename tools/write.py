@@ -46,31 +46,32 @@ class Write:
     def check(self, arguments: Mapping[str, object]) -> dict[str, JsonValue]:
         """See Tool."""
         record = checked(Arguments, arguments, FORM)
-        return dumped(record.model_copy(update={"path": clean_path(record.path)}))
+        return dumped(record.model_copy(update={"path": spelled(clean_path(record.path))}))
 
     def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
         """Write the file, or say why not."""
         record = checked(Arguments, arguments, FORM)
-        name = spelled(record.path)
+        path = clean_path(record.path)
+        name = spelled(path)
         try:
-            old = load_file(workspace.files, record.path) if workspace.files.exists(record.path) else None
+            old = load_file(workspace.files, path) if workspace.files.exists(path) else None
         except NotText as error:
-            return _refused(record.path, f"{name} cannot be replaced by text: {error}.")
+            return _refused(path, f"{name} cannot be replaced by text: {error}.")
         lines = record.body.removesuffix("\n").split("\n")
-        fault = _replace_fault(record.path, old, workspace) or _body_fault(record.path, lines, old)
+        fault = _replace_fault(path, old, workspace) or _body_fault(path, lines, old)
         if fault:
-            return _refused(record.path, fault)
+            return _refused(path, fault)
         try:
             data = new_file(lines, old)
             if old is not None and data == old.bytes:
-                return _refused(record.path, f"{name} reads so already; nothing was changed.")
-            workspace.files.write(record.path, data)
+                return _refused(path, f"{name} reads so already; nothing was changed.")
+            workspace.files.write(path, data)
         except UnicodeEncodeError:
-            return _refused(record.path, f"{name} cannot hold these characters; use plain ones.")
+            return _refused(path, f"{name} cannot hold these characters; use plain ones.")
         except UnsafePath as error:
-            return _refused(record.path, error.message)
-        workspace.spans.pop(record.path, None)
-        workspace.seen.add(record.path)
+            return _refused(path, error.message)
+        workspace.spans.pop(path, None)
+        workspace.seen.add(path)
         what = "replaced" if old is not None else "created"
         return ToolResult(
             Status.OK,
