@@ -3,23 +3,21 @@
 import hashlib
 import io
 import tarfile
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from sandbox import counters, listing
 from sandbox.archive import ArchiveCaps, read_archive
 from sandbox.client import connect
+from sandbox.command import WRAPPER, Command
 from sandbox.container import WORK, Container, Ended
 from sandbox.counters import Counters
 from sandbox.errors import CopyOutRefused, DiskFull, SandboxError, SandboxLost
 from sandbox.isolation import Isolation
-from sandbox.output import HeadTail
 from sandbox.owner import reap
 from sandbox.paths import check_path
-from sandbox.prepared import DEPS, SEARCH_PATH
+from sandbox.prepared import DEPS
 from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits, explain
-from sandbox.stream import STDOUT
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -30,20 +28,6 @@ MAX_COMMAND_BYTES = 100_000
 """The kernel's cap on one argument is 128 KiB."""
 _MAX_LISTING_BYTES = 64 * 1024**2
 
-# Runs the command with stdout and stderr on one pipe, so their order is kept; then kills what it left behind,
-# so that nobody holds the pipe. Only the command itself finds the programs of prepared packages: a stranger
-# wrote them, and one may be called `stat` or `tar`.
-_WRAPPER = f"""{counters.BEFORE}
-if [ ! -x {WORK} ] || [ ! -r {WORK} ] || [ ! -w {WORK} ]; then
-    chmod 755 {WORK}; cd {WORK}; echo "[an earlier command locked {WORK}; its rights were restored]"
-fi
-shell=/bin/sh; [ -x /bin/bash ] && shell=/bin/bash
-found={SEARCH_PATH}:$PATH
-if [ "$2" = input ]; then PATH=$found $shell -c "$1" 2>&1; else PATH=$found $shell -c "$1" 2>&1 </dev/null; fi
-status=$?
-kill -9 -1
-exit $status
-"""
 _EXTRACT = 'rm -rf -- "$@" && exec tar -xpmf - --unlink-first --recursive-unlink'
 _UNLOCK = f"""chmod 755 {WORK}; cd {WORK}
 exec find . \\( -type d ! -perm -700 -o -type f ! -perm -400 \\) -execdir chmod u+rwX '{{}}' \\;"""
@@ -145,11 +129,11 @@ class DockerSandbox:
         encoded = command.encode("utf-8", "surrogateescape")
         if "\0" in command or len(encoded) > MAX_COMMAND_BYTES:
             return ExecResult("refused", None, b"", False, 0.0, explain("refused", self._limits, timeout_s))
-        run = _Run(self._limits, on_output)
+        run = Command(self._limits, on_output)
         try:
             container = self._ready()
             ended = container.execute(
-                ["/bin/sh", "-c", _WRAPPER, "adi", command, "input" if stdin else "none"],
+                ["/bin/sh", "-c", WRAPPER, "adi", command, "input" if stdin else "none"],
                 timeout_s=timeout_s,
                 on_frame=run.take,
                 stdin=stdin or None,
@@ -170,7 +154,7 @@ class DockerSandbox:
             raise run.failure
         return run.result(status, ended, explain(status, self._limits, timeout_s))
 
-    def _status(self, container: Container, ended: Ended, run: "_Run") -> ExecStatus:
+    def _status(self, container: Container, ended: Ended, run: Command) -> ExecStatus:
         """One status from the exit code and the kernel's counters, with nothing of the command alive."""
         swept = container.sweep()
         if not swept:
@@ -182,7 +166,7 @@ class DockerSandbox:
         stopped: ExecStatus = "timeout" if ended.timed_out else "nonzero"
         return self._blame(container, run) or stopped if swept else stopped
 
-    def _blame(self, container: Container, run: "_Run") -> ExecStatus | None:
+    def _blame(self, container: Container, run: Command) -> ExecStatus | None:
         """Which limit a command that failed or did not end ran into, if any; a torn container is given up."""
         before = run.before.oom_kills
         try:
@@ -321,56 +305,6 @@ class DockerSandbox:
         finally:
             if self._owns_client:
                 self._client.close()
-
-
-class _Run:
-    """Output of one running command, and what its wrapper told before it."""
-
-    def __init__(self, limits: SandboxLimits, on_output: Callable[[bytes], None] | None) -> None:
-        self.output = HeadTail(limits.output_bytes)
-        self.failure: BaseException | None = None
-        self._stop_bytes = limits.output_stop_bytes
-        self._on_output = on_output
-        self._told = bytearray()
-        self._began = time.monotonic()
-        self._took = 0.0
-
-    def take(self, kind: int, data: bytes) -> None:
-        if kind != STDOUT:
-            self._told += data[: max(0, 4096 - len(self._told))]
-            return
-        self.output.feed(data)
-        if self._on_output is not None and self.failure is None:
-            try:
-                self._on_output(data)
-            except Exception as error:  # noqa: BLE001 - raised again once the command is dead
-                self.failure = error
-
-    def ended(self) -> None:
-        """The command is over, or its time is; what follows is not its own."""
-        self._took = time.monotonic() - self._began
-
-    @property
-    def over_cap(self) -> bool:
-        return self.output.total > self._stop_bytes
-
-    def must_stop(self) -> bool:
-        return self.over_cap or self.failure is not None
-
-    @property
-    def before(self) -> Counters:
-        """What was counted before the command began."""
-        return Counters.read(bytes(self._told))
-
-    def result(self, status: ExecStatus, ended: Ended, detail: str) -> ExecResult:
-        return ExecResult(
-            status,
-            ended.exit_code,
-            self.output.bytes(),
-            self.output.truncated,
-            self._took or time.monotonic() - self._began,
-            detail,
-        )
 
 
 def _names(archive: bytes) -> list[str]:
