@@ -181,9 +181,20 @@ def _report(error: BaseException, debug: bool) -> None:
             from agent.inert import inert
 
             sys.stderr.write(inert("".join(traceback.format_exception(error))))
-        sys.stderr.write("".join(f"{line}\n" for line in error_lines(error)))
+        for line in "\n".join(error_lines(error)).split("\n"):
+            _print_error(line)
     except OSError:  # the terminal is gone
         return
+
+
+def _print_error(line: str) -> None:
+    """One line to stderr; at a terminal it is broken so that nothing in it looks like a line of its own."""
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"{line}\n")
+        return
+    from agent.display_wrap import tell
+
+    tell(line, sys.stderr)
 
 
 def error_lines(error: BaseException) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.cli import error_lines, invoke
 from agent.cli_run import Front, front, list_waiting, session_of
+from agent.display_wrap import tell
 from agent.inert import inert_line
 from agent.repl import Repl
 from sandbox.repository import locate, read_head
@@ -48,5 +49,4 @@ def banner(f: Front) -> list[str]:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{inert_line(text)}\n")
-    sys.stdout.flush()
+    tell(text, sys.stdout)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from terminal_kit import ATTACKS, BANNED, foul, spoofed
+from terminal_kit import ATTACKS, BANNED, OWN, foul, spoofed
 
 from memory.records import CheckRan, PlanMade, RunStarted
 from memory.store import Store
@@ -87,6 +87,11 @@ def shown_by(repo: Path, *arguments: str) -> str:
     return seen.getvalue()
 
 
+def unbroken(text: str) -> str:
+    """Without colours and line breaks."""
+    return OWN.sub("", text).replace("\n   ↳ ", "").replace("\n", "")
+
+
 def assert_inert(text: str) -> None:
     assert foul(text.replace("\t", "")) == []
     assert spoofed(text) == []
@@ -115,7 +120,7 @@ def test_agent_k08_a_whole_run_on_a_terminal(make_repo: RepoFactory, adi_home: P
         child.sendline("y")
         child.expect(pexpect.EOF)
     assert_inert(seen.getvalue())
-    assert "\\x1b]52;c;ZXZpbA==\\x07" in seen.getvalue().replace("\r\n   ↳ ", "")
+    assert "\\x1b]52;c;ZXZpbA==\\x07" in unbroken(seen.getvalue())
     assert "! This holds hidden" in seen.getvalue()
     assert EVIL.replace("\r", "") in (repo / "calc.py").read_text("utf-8"), "as the model wrote it"
 
@@ -165,7 +170,7 @@ def test_agent_k08_the_prompt_its_banner_and_its_errors(make_repo: RepoFactory) 
     assert not [c for c in "\u202e\u200b\U000e0041\u009b" if c in text]
     banner = text.partition("Type a task")[0]
     assert_inert(banner)
-    assert "repo\\x1b]0;t\\x07\\u202e\\x9b2J[red]" in banner.replace("\r\n", "")
+    assert "repo\\x1b]0;t\\x07\\u202e\\x9b2J[red]" in unbroken(banner)
     assert "\\U000e0041" in banner, "the branch"
 
 
@@ -200,7 +205,7 @@ def test_agent_k08_models_of_a_remote_server(make_repo: RepoFactory) -> None:
     with models(f"one{EVIL}", f"two{EVIL}") as url:
         text = shown_by(repo, "run", "mend it", "--url", url, "--check", f"false # {EVIL}", "--yes")
     assert_inert(text)
-    assert "one\\x1b]52;c;ZXZpbA==\\x07" in text.replace("\r\n   ↳ ", "").replace("\r\n", "")
+    assert "one\\x1b]52;c;ZXZpbA==\\x07" in unbroken(text)
 
 
 @pytest.mark.parametrize(
