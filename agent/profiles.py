@@ -30,7 +30,7 @@ class Tree:
 
     def exists(self, path: str) -> bool:
         place = self._root / path
-        return place.is_file() and not place.is_symlink()
+        return place.is_file() and not place.is_symlink() and os.access(place, os.R_OK)
 
     def size(self, path: str) -> int:
         return (self._root / path).lstat().st_size

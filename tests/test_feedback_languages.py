@@ -32,6 +32,21 @@ def run(
             yield run_check(check, sandbox, limit_s)
 
 
+@SLOW
+def test_an_endless_loop_in_java_is_located(make_repo: RepoFactory, tmp_path: Path) -> None:
+    files = SAMPLES["java"].files
+    path = "src/main/java/org/example/Adder.java"
+    files[path] = files[path].replace(
+        "return a + b;", "while (a == a) {\n            b++;\n        }\n        return b;"
+    )
+    work = WorkCopy(snapshot(make_repo(files), tmp_path / "shadow"))
+    (result,) = run(work, "java", {}, limit_s=20.0)
+    assert (result.passed, result.status) == (False, Status.TIMEOUT), result.output
+    (failure,) = result.failures
+    assert (failure.test, failure.error) == ("org.example.AdderTest.adds", "timeout")
+    assert failure.frames[-1].path == path
+
+
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=SLOW) for name in SAMPLES]
 )
