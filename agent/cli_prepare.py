@@ -67,7 +67,6 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
     from sandbox.errors import DependenciesRefused
     from sandbox.images import ensure_image, is_present
     from sandbox.isolation import Engine, choose
-    from sandbox.isolation import Engine, choose
     from sandbox.owner import reap
     from sandbox.prepare import Step, limits_of
     from sandbox.registries import parse
@@ -108,7 +107,6 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
                 tag=tag,
                 wanted=wanted,
                 registries=registries,
-                isolation=choose(Engine.ask(client), own.isolation, own.runtime),
                 run_id=f"prepare-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:6]}",
                 archive=files.archive,
                 limits=limits_of(own.memory_mb, own.prepare_mb, own.cpus, own.pids),

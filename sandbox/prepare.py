@@ -146,8 +146,8 @@ class Step:
                     raise PrepareFailed(
                         "the container cannot reach the proxy's socket: this engine or runtime does not pass "
                         "unix sockets on",
-                        "prepare with a local engine and the runtime runc (with gVisor: --host-uds=open); "
-                        "nothing is installed over an open network instead",
+                        "use an engine on this machine; with gVisor, give its runtime --host-uds=open, or "
+                        "choose plain containers for this step: ADI_SANDBOX__ISOLATION=container adi prepare",
                     )
                 given = {**self.wanted.inputs, "ca.pem": _trusted()}
                 workshop.unpack(_packed(given))

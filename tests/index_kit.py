@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,8 @@ class Index:
     """Wheels, source distributions, and `<name>.tgz` of Node packages, by file name."""
     asked: list[str] = field(default_factory=list)
     """Paths in the order in which they were asked for."""
+    delay_s: float = 0.0
+    """How long an answer takes."""
     tags: list[str] = field(default_factory=list)
     """Images that a test filled from here."""
 
@@ -124,13 +127,15 @@ def serve_index(files: Mapping[str, bytes]) -> Iterator[Index]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             index.asked.append(self.path)
+            time.sleep(index.delay_s)
             found = index.answer(self.path)
             self.send_response(200 if found else 404)
             kind, body = found or ("text/plain", b"no such package")
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):  # nobody waits for it any more
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -7,25 +7,13 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.dependencies import Wanted, read
 from sandbox.errors import CopyOutRefused
 from sandbox.layer import Layer
-
-
-class Texts:
-    """Dependency files in memory."""
-
-    def __init__(self, files: Mapping[str, str]) -> None:
-        self.files = files
-
-    def paths(self) -> list[str]:
-        return sorted(self.files)
-
-    def read(self, path: str) -> bytes:
-        return self.files[path].encode()
+from tests.prepare_kit import Texts
 
 
 def python(**files: str) -> Wanted:
@@ -83,6 +71,7 @@ def test_what_is_no_name_with_versions_is_named_and_never_passed_on(line: str) -
     assert all(one in {"first", "last"} for one in lines(wanted))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_every_line_that_is_passed_on_begins_with_the_name_that_is_shown(text: str) -> None:
     wanted = python(requirements_txt=text)
@@ -294,6 +283,7 @@ def test_a_layer_past_its_caps_is_refused() -> None:
         list(Layer("/deps", 10_000, 100).pack([many[0][:700]]))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_no_bytes_make_a_layer_that_leaves_its_folder(data: bytes) -> None:
     layer = Layer("/deps", 10_000, 100)

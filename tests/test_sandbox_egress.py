@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.egress import SOCKET, Egress, EgressCaps
@@ -302,6 +302,7 @@ def test_the_default_list_is_the_public_indexes_by_tls_each_for_its_own_kind() -
     assert all(place.tls and not place.named for kind in ("pypi", "npm") for place in found.places(kind))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader_of_names(data: bytes) -> None:
     with contextlib.suppress(NotTls):
