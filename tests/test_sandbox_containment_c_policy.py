@@ -101,7 +101,9 @@ def test_sandbox_c03_a_repository_cannot_open_the_network(make_repo: Callable[..
     repo = make_repo(
         {
             ".adi/config.toml": "[sandbox]\nregistries = ['pypi+https://evil.example/simple']\n",
-            "requirements.txt": "--index-url https://evil.example/\n--trusted-host evil.example\nadi-x\n"
+            "requirements.txt": "--index-url"
+            " https://evil.example/\n--trusted-host"
+            " evil.example\nadi-x\n"
             "adi-y @ https://evil.example/y.whl\ngit+ssh://evil.example/z\n",
             "test_a.py": "def test_a(): pass\n",
         }
@@ -109,8 +111,8 @@ def test_sandbox_c03_a_repository_cannot_open_the_network(make_repo: Callable[..
     done = adi(repo, "prepare")
     assert done.returncode == 4, done.stderr
     assert "sandbox.registries is refused: a repository may not set it" in done.stderr
-    assert "--index-url is ignored" in done.stderr
-    assert "--trusted-host is ignored" in done.stderr
+    for option in ("--index-url", "--trusted-host"):
+        assert f"{option} is ignored" in done.stderr
     assert "'adi-y @ https://evil.example/y.whl' is left out" in done.stderr
     assert "'git+ssh://evil.example/z' is left out" in done.stderr
     (hosts,) = [line for line in done.stderr.splitlines() if line.strip().startswith("hosts:")]

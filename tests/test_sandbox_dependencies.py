@@ -56,8 +56,8 @@ def test_requirements_with_includes_constraints_comments_and_hashes() -> None:
     [
         "git+https://github.com/a/b", "a @ https://x/y.whl", "https://x/y.whl", "./here", "/abs", "-e ./sub",
         "-e git+ssh://x", "file:///etc/passwd", "a b", "a;b;\x00", "a==1 --global-option=x", "a --hash=md5",
-        "${TOKEN}", "a>=1 \\", "..", "a==@x", "-i https://x", "--index-url=https://x", "-f /tmp",
-        "--extra-index-url https://u:p@x", "--pre", "reque\u0455ts",
+        "${TOKEN}", "a>=1 \\", "..", "a==@x", "-i https://x", "--index-url" "=https://x", "-f /tmp",
+        "--extra-index-url" " https://u:p@x", "--pre", "reque\u0455ts",
         "--no-binary :all:", "-r ../../etc/passwd", "-r /etc/passwd",
     ],
 )  # fmt: skip
