@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from uuid import uuid4
 
 import docker
+import psutil
 import pytest
 
 from sandbox.client import connect
@@ -67,15 +68,17 @@ def other_engine(
         run = folder / "run"
         run.mkdir()
         run.chmod(0o700 if kind == "rootless" else 0o711)
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(_command(kind, folder, runtimes or {}), stdout=log, stderr=log)
+        command = _command(kind, folder, runtimes or {})
+        with (folder / "log").open("wb") as log:  # containerd leaves its stacks in TMPDIR when it ends slowly
+            own = {**os.environ, "TMPDIR": str(run)}
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=own)
         try:
             with contextlib.closing(_answering(run / "d.sock", process, folder / "log")) as client:
                 if image:
                     _load(client)
                 yield Other(client, f"unix://{run}/d.sock")
         finally:
-            _stop(process, run / "pid")
+            _stop(process, folder)
             _remove_cgroups(folder.name)
 
 
@@ -153,8 +156,8 @@ def _load(client: docker.APIClient) -> None:
             chunks.close()
 
 
-def _stop(process: subprocess.Popen[bytes], pidfile: Path) -> None:
-    """End the engine, asking first; its children end with it."""
+def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End the engine, asking first, and wait for what it started: containerd tidies up after it."""
     process.terminate()
     try:
         process.wait(30)
@@ -162,8 +165,21 @@ def _stop(process: subprocess.Popen[bytes], pidfile: Path) -> None:
         process.kill()
         process.wait(10)
     deadline = time.monotonic() + 20
-    while pidfile.exists() and time.monotonic() < deadline:
+    while left := _processes_of(folder):
+        if time.monotonic() > deadline:
+            for one in left:
+                one.kill()
         time.sleep(0.1)
+
+
+def _processes_of(folder: Path) -> list[psutil.Process]:
+    """Processes that name the engine's folder, which has a name of its own, in their command line."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(folder) in word for word in process.cmdline()):
+                found.append(process)
+    return found
 
 
 def _remove_cgroups(token: str) -> None:
