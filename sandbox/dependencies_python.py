@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sandbox.dependencies import MAX_PACKAGES, Files, Package, Wanted, text
+from sandbox.dependencies_poetry import requirement
 from sandbox.manifest import MAX_LOCK_CHARS, Unreadable, read_ini, read_toml
 
 _GROUPS = ("test", "tests", "testing", "dev", "develop", "development")
@@ -189,10 +190,22 @@ def _project(reader: _Reader, document: dict[str, object]) -> None:
         reader.wanted.leave_out(
             "pyproject.toml computes its dependencies: only what other files list is read"
         )
-    if _table(document, "tool", "poetry", "dependencies"):
-        reader.wanted.leave_out(
-            "[tool.poetry.dependencies] is not read: list them in [project] or requirements.txt"
-        )
+    poetry = _table(document, "tool", "poetry")
+    named = {group: _table(poetry, "group", group, "dependencies") for group in _GROUPS}
+    for part, table in {"": _table(poetry, "dependencies"), **named}.items():
+        _poetry(reader, f"pyproject.toml poetry {part}".strip(), table)
+    _poetry(reader, "pyproject.toml poetry dev", _table(poetry, "dev-dependencies"))
+
+
+def _poetry(reader: _Reader, source: str, table: Mapping[str, object]) -> None:
+    for name, asked in table.items():
+        try:
+            line = "" if name == "python" else requirement(name, asked)
+        except ValueError as error:
+            reader.wanted.leave_out(f"{source}: {name[:80]!r} is left out: {error}")
+            continue
+        if line:
+            reader.one(line, source)
 
 
 def _members(groups: Mapping[str, object], name: str, depth: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.dependencies import Wanted, read
+from sandbox.dependencies_poetry import requirement
 from sandbox.errors import CopyOutRefused
 from sandbox.layer import Layer
 from tests.prepare_kit import Texts
@@ -126,6 +127,43 @@ def test_a_lock_pins_versions_and_unknown_names_are_flagged() -> None:
 )  # fmt: skip
 def test_broken_files_ask_for_nothing(files: dict[str, str]) -> None:
     assert not read(Texts(files), "python").anything
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("^1.2.3", "x>=1.2.3,<2"), ("^0.2.3", "x>=0.2.3,<0.3"), ("^0.0.3", "x>=0.0.3,<0.0.4"),
+        ("^0", "x>=0,<1"),
+        ("~1.2.3", "x>=1.2.3,<1.3"), ("~1", "x>=1,<2"), ("*", "x"), ("1.4", "x==1.4"), ("1.*", "x==1.*"),
+        (">=1,<3", "x>=1,<3"), ("^2.0b1", "x>=2.0b1,<3"),
+        ({"version": "^1.0", "extras": ["a", "b"]}, "x[a,b]>=1.0,<2"),
+    ],
+)  # fmt: skip
+def test_poetrys_versions(asked: object, line: str) -> None:
+    assert requirement("x", asked) == line
+
+
+def test_poetrys_tables_are_read_and_what_is_from_elsewhere_is_named() -> None:
+    wanted = python(
+        pyproject_toml="""
+            [tool.poetry.dependencies]
+            python = "^3.11"
+            one = "^1.0"
+            extra = {version = "1", optional = true}
+            far = {git = "https://x/y"}
+            near = {path = "../near"}
+            many = "^1 || ^2"
+            odd = "^1;x @ https://y"
+            [tool.poetry.group.dev.dependencies]
+            two = "*"
+            [tool.poetry.group.docs.dependencies]
+            sphinx = "*"
+            [tool.poetry.dev-dependencies]
+            three = ">=3"
+        """
+    )
+    assert lines(wanted) == ["one>=1.0,<2", "two", "three>=3"]
+    assert [sentence.split("'")[1][:4] for sentence in wanted.left_out] == ["far", "near", "many", "odd^"]
 
 
 def test_the_key_follows_the_bytes_the_base_and_the_registries() -> None:
