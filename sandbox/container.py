@@ -266,10 +266,13 @@ class Container:
         return len(found) - _MAIN_PROCESSES
 
     def memory_is_full(self) -> bool:
-        """True when the container uses up its memory, as the engine sees it from outside."""
+        """True when what is left in memory explains that no shell starts, as the engine sees it from outside.
+
+        Starting one takes some ten MiB for a moment, so it fails well below the limit.
+        """
         with _lost_as("the container does not answer"):
             memory = self._client.stats(self.id, stream=False, one_shot=True)["memory_stats"]
-        return bool(memory["usage"] > 0.95 * memory["limit"])
+        return bool(memory["usage"] > 0.5 * memory["limit"])
 
     def died_of_memory(self) -> bool:
         """True when the engine wrote down that the kernel killed the whole container for want of memory.

@@ -121,6 +121,7 @@ def test_sandbox_a03_memory_by_files(contained: Contained, command: str) -> None
         assert box.run("test ! -e big && test ! -e $HOME/big", timeout_s=20).status == "ok"
 
 
+@pytest.mark.slow
 def test_sandbox_a03_files_fill_the_memory_in_small_steps(contained: Contained) -> None:
     with contained.sandbox(work_bytes=4 * LIMITS.memory_bytes) as box:
         statuses = [
@@ -132,6 +133,7 @@ def test_sandbox_a03_files_fill_the_memory_in_small_steps(contained: Contained) 
         assert works(box)
 
 
+@pytest.mark.slow
 def test_sandbox_a04_many_processes_under_the_limit(contained: Contained) -> None:
     each = "(head -c 40000000 /dev/zero; sleep 2) | tail -c 50000000 >/dev/null"
     start = f'for i in $(seq 12); do {each} & all="$all $!"; done'
@@ -144,6 +146,7 @@ def test_sandbox_a04_many_processes_under_the_limit(contained: Contained) -> Non
         assert works(box)
 
 
+@pytest.mark.slow
 def test_sandbox_a08_cpu_spin(contained: Contained) -> None:
     assert contained.client is not None
     spin = f"for i in 1 2 3 4; do sh -c 'while :; do :; done' {contained.marker} & done; wait"
@@ -164,7 +167,7 @@ def test_sandbox_a08_cpu_spin(contained: Contained) -> None:
         assert contained.marked() == []
         seconds = usage["cpu_usage"]["total_usage"] / 1e9
         assert seconds < 0.5 * results[0].duration_s + 1.0  # and what starting the container took
-        assert usage["throttling_data"]["throttled_periods"] > 0
+        assert usage["throttling_data"]["periods"] > 0, "no quota is in force"
 
 
 def test_sandbox_a10_core_dumps(contained: Contained) -> None:
