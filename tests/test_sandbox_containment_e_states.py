@@ -47,14 +47,15 @@ def test_sandbox_e09_filters_of_the_user(
 ) -> None:
     """LFS and the like, in the user's own configuration: not run, and said, with the names of files."""
     bait = Bait(tmp_path / "bait")
-    environ = plant(tmp_path, bait.keys(), "home", tmp_path / "home")
+    home = tmp_path / "home"
+    environ = plant(tmp_path, bait.keys(), "home", home)
     root = make_repo({"a.py": "x = 1\n", "big.bin": LFS, "here.bin": b"\0" * 2000, "p.secretive": "s\n"})
     (root / ".gitattributes").write_text("*.bin filter=lfs -text\n*.txt filter=x\n")
     (root / ".git/info").mkdir(exist_ok=True)
     (root / ".git/info/attributes").write_text("p.secretive filter=crypt\n")
-    (tmp_path / "home/attributes").write_text("a.py filter=y\n")
-    with (tmp_path / "home/.gitconfig").open("a") as file:
-        file.write(f"[core]\n\tattributesFile = {tmp_path}/home/attributes\n")
+    (home / "attributes").write_text("a.py filter=y\n")
+    with (home / ".gitconfig").open("a") as file:
+        file.write(f"[core]\n\tattributesFile = {home}/attributes\n")
     monkeypatch.delenv("GIT_CONFIG_GLOBAL")
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
