@@ -1,5 +1,6 @@
 """`adi prepare`: show what a repository's dependency files ask for, and install it in a step of its own."""
 
+import hashlib
 import sys
 import time
 from contextlib import closing
@@ -108,6 +109,7 @@ def prepare_repository(settings: Settings, root: Path, *, yes: bool) -> int:
                 wanted=wanted,
                 registries=registries,
                 run_id=f"prepare-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:6]}",
+                home=hashlib.sha256(str(directories().data).encode()).hexdigest()[:16],
                 archive=files.archive,
                 limits=limits_of(own.memory_mb, own.prepare_mb, own.cpus, own.pids),
                 isolation=isolation,

@@ -30,7 +30,7 @@ from sandbox.errors import CopyOutRefused, DiskFull, PrepareFailed, SandboxError
 from sandbox.isolation import Isolation
 from sandbox.layer import Layer
 from sandbox.output import HeadTail
-from sandbox.prepared import DEPS, LINKS, prune
+from sandbox.prepared import BASE, DEPS, HOME, LINKS, prune
 from sandbox.protocol import SandboxLimits
 from sandbox.registries import Registries
 from sandbox.scripts import INSTALL, PROJECT, environment, gate_is_open
@@ -99,6 +99,8 @@ class Step:
     wanted: Wanted
     registries: Registries
     run_id: str
+    home: str = ""
+    """Whose the result is: the eight newest of one home stay."""
     archive: Callable[[], bytes] = bytes
     """The repository's copy, asked for only when it is a package that must be installed itself."""
     limits: PrepareLimits = field(default_factory=PrepareLimits)
@@ -126,7 +128,7 @@ class Step:
             finally:
                 workshop.remove()
             self._keep(spool, made)
-        prune(self.client, KEPT)
+        prune(self.client, KEPT, self.home)
         made.seconds = time.monotonic() - began
         return made
 
@@ -223,7 +225,10 @@ class Step:
                     repository=repository,
                     tag=version,
                     message="dependencies installed by adi prepare",
-                    conf={"Labels": {**dict.fromkeys(labels, ""), "adi.base": self.base}, "Cmd": ["/bin/sh"]},
+                    conf={
+                        "Labels": {**dict.fromkeys(labels, ""), BASE: self.base, HOME: self.home},
+                        "Cmd": ["/bin/sh"],
+                    },
                 )
             finally:
                 self.client.timeout = patience

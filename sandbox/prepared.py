@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 REPOSITORY: Final = "adi-deps"
+BASE: Final = "adi.base"
+HOME: Final = "adi.home"
+"""Labels of the images."""
 DEPS: Final = "/deps"
 PYTHON: Final = f"{DEPS}/python"
 SEARCH_PATH: Final = f"{PYTHON}/bin:{DEPS}/node_modules/.bin"
@@ -24,6 +27,8 @@ class Prepared:
 
     tag: str
     base: str
+    home: str
+    """Whose it is: only environments of one's own are removed to make room."""
     size: int
     """Size of the image, what it shares with its base included."""
     created: int
@@ -38,7 +43,11 @@ def every(client: "APIClient") -> list[Prepared]:
     """All prepared environments, newest first."""
     found = [
         Prepared(
-            tag, (image.get("Labels") or {}).get("adi.base", ""), int(image["Size"]), int(image["Created"])
+            tag,
+            (image.get("Labels") or {}).get(BASE, ""),
+            (image.get("Labels") or {}).get(HOME, ""),
+            int(image["Size"]),
+            int(image["Created"]),
         )
         for image in client.images(name=REPOSITORY)
         for tag in image.get("RepoTags") or ()
@@ -47,9 +56,10 @@ def every(client: "APIClient") -> list[Prepared]:
     return sorted(found, key=lambda one: one.created, reverse=True)
 
 
-def prune(client: "APIClient", keep: int) -> list[str]:
-    """Remove all but the newest; one that is in use stays. Gives the tags that are gone."""
-    return [one.tag for one in every(client)[keep:] if remove(client, one.tag)]
+def prune(client: "APIClient", keep: int, home: str) -> list[str]:
+    """Remove all but the newest of one home; one that is in use stays. Gives the tags that are gone."""
+    own = [one.tag for one in every(client) if one.home == home]
+    return [tag for tag in own[keep:] if remove(client, tag)]
 
 
 def remove(client: "APIClient", tag: str) -> bool:

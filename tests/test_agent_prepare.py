@@ -18,7 +18,7 @@ from memory.records import CheckResult, Noted
 from memory.store import Store
 from sandbox.client import connect
 from sandbox.images import recipe
-from sandbox.prepared import REPOSITORY, every, remove
+from sandbox.prepared import REPOSITORY, every, prune, remove
 from sandbox.workcopy import WorkCopy, snapshot
 from tests.adi_kit import ADI, FILES, adi, mends, newest
 from tests.agent_kit import Script, open_run, payloads
@@ -125,6 +125,12 @@ def test_a_second_time_nothing_is_fetched_and_a_changed_file_is_another_environm
     assert tag.startswith(f"{REPOSITORY}:")
     assert tag in adi(repo, "prepare", "--list").stdout
     assert adi(repo, "prepare", "--remove", "no-such").returncode == 2
+    with connect() as client:
+        (own,) = [one for one in every(client) if one.tag == tag]
+        assert prune(client, 1, own.home) == []
+        assert prune(client, 0, "another home") == []
+        assert prune(client, 0, own.home) == [tag]
+    tag = prepare(index, repo, "--yes").stdout.strip()
     assert adi(repo, "prepare", "--remove", tag).returncode == 0
     with connect() as client:
         assert tag not in {one.tag for one in every(client)}
