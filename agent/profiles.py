@@ -53,7 +53,7 @@ def wanted(named: str, place: Path) -> tuple[str, ...]:
     try:
         return tuple(dict.fromkeys(("python", *(recipe(name).profile for name in found))))
     except ImageMissing as error:
-        raise UsageError(str(error), error.hint) from error
+        raise UsageError(str(error), error.hint) from None
 
 
 def _of(place: Path) -> str:
