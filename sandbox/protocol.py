@@ -53,7 +53,7 @@ def explain(status: ExecStatus, limits: SandboxLimits, timeout_s: float) -> str:
         "timeout": f"killed after {timeout_s:.0f} s: it did not end, or waits for something",
         "oom": f"killed: out of memory, the sandbox has {memory} MiB in all; hold less at once",
         "output-cap": f"killed: it wrote more than {output} MiB of output; print less",
-        "disk-full": f"no space left: the work area holds {work} MiB and {limits.work_inodes} files, /tmp less. "
+        "disk-full": f"no space left: the work area holds {work} MiB and {limits.work_inodes} files. "
         "It starts afresh without what this command wrote; write less",
         "sandbox-lost": "the sandbox was lost and the result is unknown; the next command gets a fresh one",
         "refused": "not run: the command holds a NUL or is too long",
