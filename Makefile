@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup ready test test-containment check format demo bench clean
+.PHONY: help setup ready test test-containment test-languages images engines check format demo bench clean
 
 help:
 	@echo 'make setup   virtual environment in $(VENV) with ADI and its tools, versions as in constraints.txt'
 	@echo 'make demo    from nothing to an accepted, tested change in a small repository'
 	@echo 'make test    all tests; Docker, the sandbox image and the model are made ready first'
 	@echo 'make test-containment   every attack of docs/security.md on the sandbox, with a count per group'
+	@echo 'make test-languages     programs of seven languages and their tests, each in its own image'
+	@echo 'make images  the sandbox images of all languages (about 8 minutes the first time)'
 	@echo 'make check   format, lint, types and house rules, in under a minute'
 	@echo 'make format  format the code'
 	@echo 'make bench   DATA=<dir of QuixBugs tasks>: measure the agent'
@@ -39,10 +41,27 @@ test: setup
 	@echo 'test: all tests, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
 
-test-containment: setup
+test-containment: setup engines
 	@$(MAKE) --no-print-directory ready || echo 'test-containment: what is missing is skipped, and the reason told'
 	@echo 'test-containment: every case of docs/security.md, the slow ones too'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m containment --durations 15
+
+# What the tests of other engines need: gVisor, user namespaces, a rootless engine.
+engines:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v runsc >/dev/null; then \
+		echo 'engines: installing runsc, uidmap and rootlesskit'; \
+		apt-get -q update >/dev/null && \
+		DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends runsc uidmap rootlesskit >/dev/null \
+			|| echo 'engines: not installed, their tests are skipped'; \
+	fi
+
+images: setup
+	@$(BIN)/adi doctor --fix --images all
+
+test-languages: images
+	@echo 'test-languages: seven languages, the slow samples too'
+	@$(BIN)/python -m pytest -n $(JOBS) -m 'slow or not slow' \
+		tests/test_feedback_languages.py tests/test_sandbox_images.py --durations 10
 
 check: setup
 	@echo 'check: format and lint'
