@@ -5,10 +5,12 @@ import re
 from pathlib import PurePosixPath
 
 _RUNNER = {
-    ".java": re.compile(r"^\s*package\s+(?:org\.junit|junit|org\.hamcrest|org\.opentest4j)\b", re.M),
-    ".php": re.compile(r"^\s*namespace\s+(?:PHPUnit|SebastianBergmann)\b", re.M | re.I),
+    ".java": re.compile(r"\bpackage\s+(?:org\.junit|junit|org\.hamcrest|org\.opentest4j)\b"),
+    ".php": re.compile(r"\bnamespace\s+(?:PHPUnit|SebastianBergmann)\b", re.I),
 }
-"""A file in a package of the test runner takes the place of the runner's own."""
+"""A file in a package of the test runner takes the place of the runner's own.
+
+Not anchored at the line: `^\\s*` would try each of many blank lines from each of them."""
 _TEST_MAIN = re.compile(r"^func TestMain\(", re.M)
 _RUST_TESTS = re.compile(r"^[ \t]*#\[cfg\(test\)\]", re.M)
 _RUST_SWITCH = re.compile(
