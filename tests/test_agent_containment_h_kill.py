@@ -142,6 +142,7 @@ def test_agent_h05_engine_dies_in_a_run(make_repo: RepoFactory, adi_home: Path, 
     assert containers(run.id) == []  # the next run removed what the dead one left
 
 
+@slow
 def test_agent_h05_engine_comes_back(make_repo: RepoFactory, contained: Contained, adi_home: Path) -> None:
     """Gone for a moment during a command: the step runs again in a fresh sandbox, never on the host."""
     inside = FILES["test_calc.py"] + "    assert __import__('os').path.exists('/.dockerenv')\n"

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.containment, pytest.mark.container]
 FILES = {"pkg/mod.py": b"x = 1\n", "run.sh": b"echo hi\n"}
 
 
-@pytest.mark.parametrize("mode", ["cut", "silent"])
+@pytest.mark.parametrize("mode", ["cut", pytest.param("silent", marks=pytest.mark.slow)])
 def test_sandbox_h05_engine_gone_during_a_command(contained: Contained, tmp_path: Path, mode: str) -> None:
     """Lost, never a result, and nothing runs on the host; when the engine is back, a fresh sandbox works."""
     marker, valve = tmp_path / "on-the-host", Valve(contained.tmp / "docker.sock")
