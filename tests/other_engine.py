@@ -33,6 +33,7 @@ NEEDED: Mapping[Kind, tuple[str, ...]] = {
     "remap": (),
     "rootless": ("rootlesskit", "newuidmap", "setpriv"),
 }
+RUNSC = ["/usr/bin/runsc", "--platform=ptrace", "--network=none"]
 _START_S = 60.0
 
 

@@ -12,6 +12,7 @@ import pytest
 from memory.records import ActionStarted, CheckRan, Completed, PlanMade, Verdict
 from memory.store import Store
 from tests.conftest import RepoFactory, git
+from tests.other_engine import RUNSC, other_engine, skip_without
 
 pytestmark = [pytest.mark.weights, pytest.mark.container, pytest.mark.engine]
 
@@ -20,9 +21,19 @@ INVOICES = Path(__file__).parent.parent / "examples" / "invoices"
 TASK = "Discounts must begin at the step: 10 pieces already get 5 percent."
 
 
-def adi(*arguments: str) -> "subprocess.CompletedProcess[str]":
+HARDEST = {
+    "ADI_SANDBOX__ISOLATION": "gvisor",
+    "ADI_SANDBOX__MEMORY_MB": "192",
+    "ADI_SANDBOX__WORK_MB": "16",
+    "ADI_SANDBOX__PIDS": "16",
+    "ADI_SANDBOX__CPUS": "0.5",
+}
+"""The strongest isolation, and the least that the demo's checks can do with."""
+
+
+def adi(*arguments: str, **changed: str) -> "subprocess.CompletedProcess[str]":
     # One thread: a second one would wait at every barrier for a core that other tests use.
-    environ = {**os.environ, "ADI_MODEL__THREADS": "1"}
+    environ = {**os.environ, "ADI_MODEL__THREADS": "1", **changed}
     return subprocess.run(
         [*ADI, *arguments], env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
@@ -74,3 +85,16 @@ def test_a_failing_test_becomes_an_accepted_change_that_undo_takes_back(
 
     assert adi("undo", "--repo", str(invoices)).returncode == 0
     assert git(invoices, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.containment
+@pytest.mark.timeout(600)
+def test_the_demo_holds_under_the_hardest_settings(invoices: Path, server: Path) -> None:  # noqa: ARG001
+    skip_without("runsc")
+    with other_engine("plain", {"runsc": RUNSC}) as (_, address):
+        done = adi("run", TASK, "--repo", str(invoices), "--yes", DOCKER_HOST=address, **HARDEST)
+    assert done.returncode == 0, done.stderr
+    assert "gVisor" in done.stderr
+    assert "11 passed" in done.stderr
+    assert git(invoices, "diff", "--name-only") == "invoices/discounts.py"

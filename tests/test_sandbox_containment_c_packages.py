@@ -20,9 +20,8 @@ from sandbox.prepared import every
 from tests.adi_kit import ADI, adi
 from tests.containment_kit import LIMITS, Contained, pack
 from tests.index_kit import node_package, sdist, serve_index, wheel
-from tests.other_engine import other_engine, skip_without
+from tests.other_engine import RUNSC, other_engine, skip_without
 from tests.prepare_kit import Texts, inside, kept, step_of
-from tests.test_sandbox_isolation_engines import RUNSC
 
 pytestmark = [pytest.mark.containment]
 container = pytest.mark.container

@@ -23,7 +23,7 @@ from sandbox.isolation import Engine, Isolation, choose
 from sandbox.owner import RUN
 from sandbox.protocol import ExecStatus
 from tests.containment_kit import LIMITS, Contained, pack
-from tests.other_engine import FIRST_ID, other_engine, skip_without
+from tests.other_engine import FIRST_ID, RUNSC, other_engine, skip_without
 
 pytestmark = [
     pytest.mark.containment,
@@ -33,7 +33,6 @@ pytestmark = [
 ]
 FILES = {"pkg/mod.py": b"x = 1\n", "gone.txt": b"old\n"}
 # The 2022 build of Debian takes a network namespace of a newer kernel for the machine's own, and refuses it.
-RUNSC = ["/usr/bin/runsc", "--platform=ptrace", "--network=none"]
 
 
 def statuses(box: DockerSandbox) -> Mapping[str, ExecStatus]:
