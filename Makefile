@@ -43,6 +43,7 @@ test: setup
 
 test-containment: setup engines
 	@$(MAKE) --no-print-directory ready || echo 'test-containment: what is missing is skipped, and the reason told'
+	@$(BIN)/adi doctor --fix --images python,node || echo 'test-containment: no image for npm'
 	@echo 'test-containment: every case of docs/security.md, the slow ones too'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m containment --durations 15
 
@@ -60,8 +61,7 @@ images: setup
 
 test-languages: images
 	@echo 'test-languages: seven languages, the slow samples too'
-	@$(BIN)/python -m pytest -n $(JOBS) -m 'slow or not slow' \
-		tests/test_feedback_languages.py tests/test_sandbox_images.py --durations 10
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m languages --durations 10
 
 check: setup
 	@echo 'check: format and lint'

@@ -70,6 +70,8 @@ def missing_weights() -> str:
     return missing_engine()
 
 
+BEYOND = frozenset({"languages", "network"})
+"""Marks of tests that need more than their layer: an image or a registry that is not everywhere."""
 LAYERS = {"container": missing_container, "engine": missing_engine, "weights": missing_weights}
 
 
@@ -105,7 +107,8 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    layers = sorted(layer for layer in REQUIRED if item.get_closest_marker(layer))
+    marks = {mark.name for mark in item.iter_markers()}
+    layers = sorted(REQUIRED & (marks & BEYOND or marks))
     if report.skipped and layers:
         report.outcome = "failed"
         report.longrepr = f"{', '.join(layers)} must run here (ADI_REQUIRE_LAYERS): {report.longrepr}"

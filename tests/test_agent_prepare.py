@@ -265,7 +265,11 @@ def test_what_cannot_or_need_not_be_prepared(
     ("files", "command"),
     [
         ({"requirements.txt": "iniconfig==2.0.0\n"}, "python3 -m pytest"),
-        ({"package.json": '{"dependencies": {"left-pad": "1.3.0"}}'}, "npm test"),
+        pytest.param(
+            {"package.json": '{"dependencies": {"left-pad": "1.3.0"}}'},
+            "npm test",
+            marks=[pytest.mark.languages, pytest.mark.slow],
+        ),
     ],
 )
 def test_the_public_indexes_answer(make_repo: RepoFactory, files: dict[str, str], command: str) -> None:

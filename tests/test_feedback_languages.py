@@ -13,7 +13,7 @@ from memory.records import CheckResult, Status
 from sandbox.docker import DockerSandbox
 from sandbox.workcopy import WorkCopy, snapshot
 
-pytestmark = pytest.mark.container
+pytestmark = [pytest.mark.container, pytest.mark.languages]
 SLOW = pytest.mark.slow
 QUICK = ("node", "java", "make", "rust", "php")
 """Samples that `make test` runs: those that compile little."""

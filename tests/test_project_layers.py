@@ -20,6 +20,11 @@ def test_real_model():
 def test_that_skips_by_itself():
     pytest.skip("no reason at all")
 
+@pytest.mark.engine
+@pytest.mark.network
+def test_beyond_a_layer():
+    pytest.skip("no registry answers")
+
 def test_without_a_layer():
     pytest.skip("not for this machine")
 """
@@ -28,9 +33,10 @@ def test_without_a_layer():
 @pytest.mark.parametrize(
     ("required", "code", "summary"),
     [
-        ("", 0, "3 skipped"),
-        ("weights,engine", 1, "1 failed, 1 skipped, 1 error"),
-        ("engine", 1, "1 failed, 2 skipped"),
+        ("", 0, "4 skipped"),
+        ("weights,engine", 1, "1 failed, 2 skipped, 1 error"),
+        ("engine", 1, "1 failed, 3 skipped"),
+        ("network", 1, "1 failed, 3 skipped"),
     ],
 )
 def test_skips_of_required_layers_fail(tmp_path: Path, required: str, code: int, summary: str) -> None:

@@ -181,6 +181,7 @@ def test_sandbox_c07_a_typo_is_shown_and_nothing_is_kept(make_repo: Callable[...
 
 
 @container
+@pytest.mark.languages
 @pytest.mark.slow
 def test_sandbox_c07_postinstall_payload_does_not_run(contained: Contained) -> None:
     """npm's install scripts are the usual way in: none is run, and the package works without."""

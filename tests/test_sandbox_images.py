@@ -93,6 +93,7 @@ def inside(box: DockerSandbox, folder: str, files: Mapping[str, str], command: s
 
 
 @pytest.mark.container
+@pytest.mark.languages
 @pytest.mark.slow
 @pytest.mark.parametrize("language", SETS)
 def test_references_compile_and_pass_offline(language: str) -> None:
@@ -111,6 +112,7 @@ def test_references_compile_and_pass_offline(language: str) -> None:
 
 
 @pytest.mark.container
+@pytest.mark.languages
 @pytest.mark.slow
 def test_quixbugs_in_java_fails_before_and_passes_after() -> None:
     names = ("bucketsort", "gcd", "kth")
