@@ -15,6 +15,7 @@ from sandbox.counters import Counters
 from sandbox.errors import CopyOutRefused, DiskFull, SandboxError, SandboxLost
 from sandbox.isolation import Isolation
 from sandbox.owner import reap
+from sandbox.packing import pack
 from sandbox.paths import check_path
 from sandbox.prepared import DEPS
 from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits, explain
@@ -233,7 +234,7 @@ class DockerSandbox:
             self._step(container, 'rm -rf -- "$@"', *(f"./{path}" for path in gone[start : start + 500]))
         present = {path: data for path, data in files.items() if data is not None}
         if present:
-            self._step(container, _EXTRACT, stdin=_pack(present))
+            self._step(container, _EXTRACT, stdin=pack(present))
 
     def _step(
         self,
@@ -314,14 +315,3 @@ def _names(archive: bytes) -> list[str]:
 
 def _digest(data: bytes | None) -> str:
     return "" if data is None else hashlib.sha256(data).hexdigest()
-
-
-def _pack(files: Mapping[str, bytes]) -> bytes:
-    """A tar archive of regular files."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path, data in files.items():
-            info = tarfile.TarInfo(path)
-            info.size, info.mode = len(data), 0o644
-            tar.addfile(info, io.BytesIO(data))
-    return stream.getvalue()

@@ -9,10 +9,8 @@ settings.
 """
 
 import contextlib
-import io
 import shutil
 import ssl
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +28,7 @@ from sandbox.errors import CopyOutRefused, DiskFull, PrepareFailed, SandboxError
 from sandbox.isolation import Isolation
 from sandbox.layer import Layer
 from sandbox.output import HeadTail
+from sandbox.packing import pack
 from sandbox.prepared import BASE, DEPS, HOME, LINKS, prune
 from sandbox.protocol import SandboxLimits
 from sandbox.registries import Registries
@@ -152,7 +151,7 @@ class Step:
                         "choose plain containers for this step: ADI_SANDBOX__ISOLATION=container adi prepare",
                     )
                 given = {**self.wanted.inputs, "ca.pem": _trusted()}
-                workshop.unpack(_packed(given))
+                workshop.unpack(pack(given))
                 variables = environment(self.wanted.kind, self.registries, GATE)
                 self._execute(workshop, INSTALL[self.wanted.kind], variables, self.limits.install_s)
             finally:
@@ -265,16 +264,6 @@ class _Workshop(Container):
         """Files into the work area. Raises SandboxError."""
         if archive:
             self.script("exec tar -xpf -", stdin=archive)
-
-
-def _packed(files: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path, data in files.items():
-            info = tarfile.TarInfo(path)
-            info.size, info.mode = len(data), 0o644
-            tar.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
 
 
 def _trusted() -> bytes:
