@@ -73,6 +73,8 @@ def _run(
     pytest_options: str,
 ) -> ExecResult:
     listener = _without_root(on_output) if on_output else None
+    if check.files:
+        sandbox.write({path: text.encode("utf-8", "surrogateescape") for path, text in check.files.items()})
     command = _wrapped(check, timeout_s, pytest_options)
     return sandbox.run(command, timeout_s=timeout_s + GRACE_S, on_output=listener)
 

@@ -59,7 +59,7 @@ def detect(files: Files) -> tuple[Check, ...]:
 def check_of(command: str, name: str = "") -> Check:
     """A check from a command that the user gave; its kind is guessed from its words."""
     kind = next((kind for pattern, kind in _KINDS if re.search(pattern, command)), "command")
-    return Check(name=name or command.strip()[:60], command=command.strip(), kind=kind)
+    return Check(name=name or command.strip()[:60], command=command.strip(), kind=kind, origin="given")
 
 
 def checks_of(commands: Sequence[str]) -> tuple[Check, ...]:

@@ -66,6 +66,10 @@ class Check(Record):
         "pytest", "unittest", "npm", "go", "cargo", "ctest", "junit", "phpunit", "make", "command"
     ] = "command"
     """Decides how its output is read."""
+    files: dict[str, str] = {}
+    """Support files, path to text: in the sandbox while the command runs, never part of a change."""
+    origin: Literal["given", "found", "examples", "written"] = "found"
+    """Who says what is right: the person, the repository, examples in the task's text, or a model."""
 
 
 class Frame(Record):
