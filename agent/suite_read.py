@@ -8,7 +8,7 @@ from agent.errors import UsageError
 from agent.suite_read_exercism import ExercismRow
 from agent.suite_read_functions import HumanEvalRow, MbppRow
 from agent.suite_read_quixbugs import QuixBugsRow
-from agent.suite_rows import Part, SuiteRow, find_file, part_of, read_rows
+from agent.suite_data import Part, SuiteRow, find_file, part_of, read_rows
 from agent.suite_task import SuiteTask
 
 
@@ -53,13 +53,11 @@ def read_suite(
             if task.name in tasks:
                 problems.append(f"{file.name} line {number}: a second task {task.name}, skipped")
             else:
-                tasks[task.name] = task, row.split
+                tasks[task.name] = task, row.part
     if not tasks:
         first = f": {problems[0]}" if problems else ""
         raise UsageError(f"no task of {name} can be read in {data}{first}", "--data PATH of the suites")
-    wanted = [
-        task for task, split in tasks.values() if part in ("all", part_of(name, task.name, tasks, split))
-    ]
+    wanted = [task for task, own in tasks.values() if part in ("all", part_of(name, task.name, tasks, own))]
     return wanted, problems
 
 

@@ -4,7 +4,7 @@ import shlex
 
 from pydantic import Field, PositiveInt
 
-from agent.suite_rows import Name, SafePath, SuiteRow
+from agent.suite_data import Name, SafePath, SuiteRow
 from agent.suite_task import Grader, SuiteTask
 
 TRIES = 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, NonNegativeInt
 
-from agent.suite_rows import Identifier, SuiteRow
+from agent.suite_data import Identifier, SuiteRow
 from agent.suite_task import Grader, SuiteTask
 
 ANSWER = "solution.py"
@@ -46,16 +46,16 @@ class MbppRow(SuiteRow):
     """A row of `mbpp_sanitized.jsonl`."""
 
     task_id: NonNegativeInt
-    published: str = Field(alias="split")
+    split: str
     prompt: str = Field(min_length=1)
     entry_point: Identifier
     test_imports: tuple[str, ...] = ()
     test_list: tuple[str, ...] = Field(min_length=1)
 
     @property
-    def split(self) -> str:
+    def part(self) -> str:
         """The published split."""
-        return self.published
+        return self.split
 
     def task(self) -> SuiteTask:
         """An empty file: the arguments are told by the one test that is shown."""

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from agent.suite_rows import Name, SafePath, SuiteRow
+from agent.suite_data import Name, SafePath, SuiteRow
 from agent.suite_task import Grader, SuiteTask
 
 CHECK_S = 15.0
