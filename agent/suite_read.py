@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import UsageError
+from agent.suite_data import Part, SuiteRow, find_file, part_of, read_rows
 from agent.suite_read_exercism import ExercismRow
 from agent.suite_read_functions import HumanEvalRow, MbppRow
 from agent.suite_read_quixbugs import QuixBugsRow
-from agent.suite_data import Part, SuiteRow, find_file, part_of, read_rows
 from agent.suite_task import SuiteTask
 
 
