@@ -6,7 +6,7 @@ verdict (feedback/verdict.py) runs checks on a copy whose tests the agent could 
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from feedback.detect import check_of, checks_of, detect
 from feedback.parse_compiled import parse_any, parse_cargo, parse_go
@@ -21,7 +21,7 @@ from feedback.report import Report
 from memory.records import Check, CheckResult, Status
 from sandbox.protocol import ExecResult, Sandbox
 
-__all__ = ["check_of", "checks_of", "cut", "detect", "image_profile", "read_output", "run_check"]
+__all__ = ["check_of", "checks_of", "cut", "detect", "execute", "image_profile", "read_output", "run_check"]
 
 GRACE_S = 3.0
 """Seconds a check gets after SIGINT to tell where it hangs, before the sandbox kills it."""
@@ -58,11 +58,24 @@ def run_check(
     After `timeout_s` seconds the command gets SIGINT, which makes Python runners print where they were,
     and GRACE_S later it is killed.
     """
-    ended = _run(check, sandbox, timeout_s, on_output, "")
+    return _result(check, execute(check, sandbox, timeout_s, on_output), timeout_s)
+
+
+def execute(
+    check: Check,
+    sandbox: Sandbox,
+    timeout_s: float,
+    on_output: Callable[[bytes], None] | None = None,
+    pytest_options: str = "",
+    environment: Mapping[str, str] = {},
+) -> ExecResult:
+    """Run a check's command as `run_check` does, and leave its output unread. Raises SandboxError."""
+    ended = _run(check, sandbox, timeout_s, on_output, pytest_options, environment)
     if check.kind == "pytest" and ended.exit_code == 4 and b"unrecognized arguments" in ended.output:
         # The project's `addopts` name a plugin that the sandbox lacks, such as coverage.
-        ended = _run(check, sandbox, timeout_s, on_output, " -o addopts=")
-    return _result(check, ended, timeout_s)
+        options = f"{pytest_options} -o addopts="
+        ended = _run(check, sandbox, timeout_s, on_output, options, environment)
+    return ended
 
 
 def _run(
@@ -71,15 +84,16 @@ def _run(
     timeout_s: float,
     on_output: Callable[[bytes], None] | None,
     pytest_options: str,
+    environment: Mapping[str, str],
 ) -> ExecResult:
     listener = _without_root(on_output) if on_output else None
     if check.files:
         sandbox.write({path: text.encode("utf-8", "surrogateescape") for path, text in check.files.items()})
-    command = _wrapped(check, timeout_s, pytest_options)
+    command = _wrapped(check, timeout_s, pytest_options, environment)
     return sandbox.run(command, timeout_s=timeout_s + GRACE_S, on_output=listener)
 
 
-def _wrapped(check: Check, timeout_s: float, pytest_options: str) -> str:
+def _wrapped(check: Check, timeout_s: float, pytest_options: str, added: Mapping[str, str]) -> str:
     """The check with an environment that makes its output readable, and a soft time limit.
 
     Bytecode is not written: two candidates of one size within one second would share a stale file. It is
@@ -98,6 +112,7 @@ def _wrapped(check: Check, timeout_s: float, pytest_options: str) -> str:
     }
     if check.kind == "npm":
         environment["CI"] = "1"  # or Jest and Vitest would wait for file changes
+    environment.update(added)
     exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
     soft = f"timeout -s INT -k {KILL_S:g} {timeout_s:g}"
     return f"printf '{_ROOT}%s\\n' \"$PWD\"; export {exports}; {soft} sh -c {shlex.quote(check.command)}"
