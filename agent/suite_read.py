@@ -8,6 +8,7 @@ from agent.errors import UsageError
 from agent.suite_data import Part, SuiteRow, find_file, part_of, read_rows
 from agent.suite_read_exercism import ExercismRow
 from agent.suite_read_functions import HumanEvalRow, MbppRow
+from agent.suite_read_multipl_e import LANGUAGES, MultiplERow
 from agent.suite_read_quixbugs import QuixBugsRow
 from agent.suite_task import SuiteTask
 
@@ -27,6 +28,7 @@ SUITES: Mapping[str, Suite] = {
     "mbpp": Suite("mbpp", {"py": "mbpp_sanitized.jsonl"}, MbppRow),
     "quixbugs": Suite("quixbugs", {"py": "quixbugs.jsonl"}, QuixBugsRow),
     "exercism": Suite("exercism", {"py": "exercism.jsonl"}, ExercismRow),
+    "multipl_e": Suite("multipl_e", {code: f"{code}.jsonl" for code in LANGUAGES}, MultiplERow),
 }
 
 

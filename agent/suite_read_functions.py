@@ -38,7 +38,7 @@ class HumanEvalRow(SuiteRow):
             prompt=f"Complete the function `{self.entry_point}` in {ANSWER}, as its docstring says.",
             files={ANSWER: stub.encode()},
             answers=(ANSWER,),
-            grader=grader(_given(stub, self.entry_point), tests, HUMANEVAL_S),
+            grader=grader(given_by(stub, self.entry_point), tests, HUMANEVAL_S),
         )
 
 
@@ -85,7 +85,7 @@ def grader(given: dict[str, str], tests: str, timeout_s: float) -> Grader:
     )
 
 
-def _given(stub: str, entry_point: str) -> dict[str, str]:
+def given_by(stub: str, entry_point: str) -> dict[str, str]:
     """Name to text: the prompt's imports (name empty) and the helper functions that it defines.
 
     Raises ValueError when the prompt is no Python or lacks the function.

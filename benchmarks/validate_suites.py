@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.suite_read import SUITES, read_suite
+from agent.suite_read_multipl_e import LANGUAGES
 from agent.suite_task import SuiteTask
 from sandbox.docker import DockerSandbox
 from sandbox.images import ensure_image
@@ -44,11 +45,23 @@ def _exercism(_task: SuiteTask, row: dict[str, Any]) -> Answer:
     return {path: text.encode() for path, text in row["reference"].items()}
 
 
+def _multipl_e(task: SuiteTask, row: dict[str, Any]) -> Answer | None:
+    """The reference in place of the stub's body; what closes the function is the stub's where it lacks it."""
+    if not row["reference"]:
+        return None
+    (path,) = task.answers
+    stub = task.files[path].decode()
+    language = LANGUAGES[row["language"]]
+    closing = language.body.partition("\n")[2] if row["tests"].lstrip().startswith("}") else ""
+    return {path: (stub.removesuffix(language.body) + row["reference"] + "\n" + closing).encode()}
+
+
 REFERENCES: dict[str, Callable[[SuiteTask, dict[str, Any]], Answer | None]] = {
     "humaneval": _humaneval,
     "mbpp": _mbpp,
     "quixbugs": _quixbugs,
     "exercism": _exercism,
+    "multipl_e": _multipl_e,
 }
 """The reference as an agent would leave it; None where the suite has none."""
 
@@ -81,7 +94,9 @@ def grade(jobs: Sequence[tuple[SuiteTask, Answer]]) -> list[int]:
     files["all.sh"] = "\n".join([*lines, ""]).encode()
     image = ensure_image(jobs[0][0].grader.image)
     with DockerSandbox(pack(files), image=image, run_id="validate") as sandbox:
-        done = sandbox.run("nice -n 19 sh all.sh", timeout_s=5 + sum(task.grader.timeout_s for task, _ in jobs))
+        done = sandbox.run(
+            "nice -n 19 sh all.sh", timeout_s=5 + sum(task.grader.timeout_s for task, _ in jobs)
+        )
     codes = dict(map(int, line.split()) for line in done.output.decode().splitlines())
     return [codes.get(number, -1) for number in range(len(jobs))]
 
@@ -95,10 +110,11 @@ def validate(suite: str, data: Path, languages: Sequence[str], limit: int) -> tu
         groups.setdefault(task.language, []).append(task)
     jobs = []
     for group in groups.values():
-        chosen = group[:: max(1, len(group) // limit)] if limit else group
-        for task in chosen:
+        pairs = [(task, REFERENCES[suite](task, rows[task.name])) for task in group]
+        pairs.sort(key=lambda pair: pair[1] is None)
+        for task, reference in pairs[:limit] if limit else pairs:
             jobs.append((task, {}, False))
-            if (reference := REFERENCES[suite](task, rows[task.name])) is not None:
+            if reference is not None:
                 jobs.append((task, reference, True))
     passed = 0
     jobs.sort(key=lambda job: job[0].grader.image)
