@@ -1,6 +1,7 @@
 """Where the defect probably is: files and lines ranked by what the failures say.
 
-Evidence, strongest first: frames of the failures, files that failing tests import, names in the task.
+Evidence, strongest first: lines that failing tests run and others do not, frames of the failures, files that
+failing tests import, names in the task.
 Tests themselves are never suspects. Only ranks, never decides: the checks decide.
 """
 
@@ -8,10 +9,13 @@ import ast
 import itertools
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from agent.executed import by_execution
+from feedback.runtime import RuntimeEvidence
+from feedback.suspicion import suspiciousness
 from feedback.verdict import is_test_path
 from memory.records import CheckResult, Failure
 from sandbox.workcopy import WorkCopy
@@ -20,6 +24,8 @@ from tools.text import NotText, load_file
 
 FILES = 3
 """Suspect files looked into."""
+RAN = 3.0
+"""Weight of the most suspicious line that failing tests ran, beside frames (4) and the task's words (8)."""
 MAX_BYTES = 200_000
 """A larger source file is no suspect: it is data or generated."""
 
@@ -53,17 +59,26 @@ class Suspect:
     """Functions that hold suspicious lines, most suspicious first."""
 
 
-def suspects(files: WorkCopy, results: Sequence[CheckResult], prompt: str) -> list[Suspect]:
-    """At most FILES suspects for failing checks, most suspicious first."""
+def suspects(
+    files: WorkCopy, results: Sequence[CheckResult], prompt: str, evidence: RuntimeEvidence | None = None
+) -> list[Suspect]:
+    """At most FILES suspects for failing checks, most suspicious first.
+
+    With `evidence` the lines that no failing test ran come last: a defect must be executed to show.
+    """
     failures = [failure for result in results for failure in result.failures]
     sources = [path for path in files.paths() if _is_source(files, path)]
-    scores = {path: _file_score(path, failures, prompt) for path in sources}
+    executed = suspiciousness(evidence) if evidence else {}
+    scores = {
+        path: _file_score(path, failures, prompt) + RAN * max(executed.get(path, {}).values(), default=0.0)
+        for path in sources
+    }
     _add_imports(scores, files, failures, results)
     ranked = sorted((path for path in sources if scores[path] > 0), key=lambda path: (-scores[path], path))
     if not ranked and len(sources) <= FILES:
         ranked = sources
     shown = itertools.islice((path for path in ranked if not unshown(files, path)), FILES)
-    return [_suspect(files, path, failures, prompt) for path in shown]
+    return [_suspect(files, path, failures, prompt, executed.get(path, {})) for path in shown]
 
 
 def unshown(files: WorkCopy, path: str) -> str:
@@ -120,23 +135,27 @@ def _add_imports(
                 scores[path] += 1.0
 
 
-def _suspect(files: WorkCopy, path: str, failures: Sequence[Failure], prompt: str) -> Suspect:
+def _suspect(
+    files: WorkCopy, path: str, failures: Sequence[Failure], prompt: str, executed: Mapping[int, float]
+) -> Suspect:
     text = decoded(files.read(path))
     spans = functions(path, text)
     said = " ".join(f"{item.test} {item.source} {item.message}" for item in failures)
     words = set(_WORD.findall(f"{prompt} {said}"))
     in_frames = {frame.line for item in failures for frame in item.frames if frame.path == path}
 
-    def score(line: int) -> float:
+    ran = by_execution(executed, parsed(text), words) if executed and path.endswith(".py") else executed
+
+    def score(line: int) -> tuple[float, float]:
         around = [span for span in spans if span.first <= line <= span.last]
         value = 2.0 * any(span.first <= hit <= span.last for span in around for hit in in_frames)
         value += 1.0 * any(span.name in words for span in around)
-        return value + 1.0 * (line in in_frames)
+        return -ran.get(line, 0.0), -value - 1.0 * (line in in_frames)
 
-    lines = sorted(code_lines(path, text), key=lambda line: (-score(line), line))
+    lines = sorted(code_lines(path, text), key=lambda line: (score(line), line))
     held = sorted(
         (span for span in spans if any(span.first <= line <= span.last for line in lines)),
-        key=lambda span: (-max(score(line) for line in lines if span.first <= line <= span.last), span.first),
+        key=lambda span: (min(score(line) for line in lines if span.first <= line <= span.last), span.first),
     )
     return Suspect(path, text, tuple(lines), tuple(held))
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from feedback.checks import execute
-from feedback.runtime import MAX_LINE, Cover, ObservedTest, Outcome, Raised, RuntimeEvidence, Text
+from feedback.runtime import Cover, ObservedTest, Outcome, Raised, RuntimeEvidence, Text
 from memory.records import Check, Record
 from sandbox.protocol import Sandbox
 
@@ -22,6 +22,8 @@ FOLDER = ".adi/witness"
 JOURNAL = f"{FOLDER}/journal"
 MAX_BYTES = 1 << 20
 """A longer journal is refused."""
+MAX_LINES = 2_000_000
+"""Lines of all files together; a journal that tells of more is refused."""
 READ_S = 10.0
 _SHIPPED = {"adi_values.py": "witness_values.py", "adi_witness.py": "witness.py"}
 _HOOKS = {"pytest": ("adi_pytest.py", "witness_pytest.py")}
@@ -154,6 +156,8 @@ class _Reading:
         self.covers: list[Cover] = []
         self.numbers: list[int | None] = []
         """Of each cover of this process: its place in `covers`; None for files that are no sources."""
+        self.last: dict[str, int] = {}
+        """Last line told of each file."""
         self.tests: list[ObservedTest] = []
         self.imported: list[int] = []
         self.open = ""
@@ -182,7 +186,10 @@ class _Reading:
             self.numbers.append(None)
             return
         pairs = (pair.split("-") for pair in ranges.split(","))
-        kept = tuple((int(first), int(last)) for first, last in pairs if int(first) <= MAX_LINE)
+        kept = tuple((int(first), int(last)) for first, last in pairs)
+        self.last[path] = max(self.last.get(path, 0), kept[-1][1])
+        if sum(self.last.values()) > MAX_LINES:
+            raise ValueError("more lines than a repository has")
         self.numbers.append(len(self.covers))
         self.covers.append(Cover(path=path, ranges=kept))
 

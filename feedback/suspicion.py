@@ -1,8 +1,8 @@
 """How suspicious each line is: failing tests run it, and passing ones do not.
 
 The measure is Ochiai's (R. Abreu, P. Zoeteweij, A. van Gemund, "An evaluation of similarity coefficients for
-software fault localization", PRDC 2006): of F failing tests, `failed` run the line, and `passed` of the others;
-its value is failed / sqrt(F * (failed + passed)), between 0 and 1.
+software fault localization", PRDC 2006): of F failing tests, `failed` run the line, and `passed` of the
+passing ones; its value is failed / sqrt(F * (failed + passed)), between 0 and 1.
 """
 
 from collections import defaultdict
