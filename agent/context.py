@@ -5,7 +5,7 @@ the repository, the failing checks, the files; then the question of the moment. 
 between two questions (time, counters) stands before the tail. Prompt texts are files in agent/prompts/.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -26,6 +26,11 @@ ANSWER_CHARS = 12_000
 """Text shown of one answer of the model's; a sound one is far shorter."""
 PATHS_SHOWN = 60
 """Paths listed of the repository."""
+LANGUAGES = {
+    "py": "Python", "js": "JavaScript", "ts": "TypeScript", "java": "Java", "cpp": "C++", "rs": "Rust",
+    "go": "Go", "php": "PHP", "sh": "Bash", "rb": "Ruby", "lua": "Lua", "pl": "Perl",
+}  # fmt: skip
+"""Names of languages by the ending of their files."""
 
 
 @cache
@@ -129,6 +134,19 @@ def file_messages(about: str, path: str, goal: str) -> list[Message]:
     return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{question}")]
 
 
+def mend_messages(task: str, path: str, text: str, output: str) -> list[Message]:
+    """Ask for a whole file again in view of what its check printed."""
+    question = Template(prompt("mend")).safe_substitute(
+        task=shown(task), path=spelled(path), text=shown(text), output=shown(output)
+    )
+    return [_user(question)]
+
+
+def reproduce_messages(about: str) -> list[Message]:
+    """Ask for a test that fails now."""
+    return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{prompt('reproduce')}")]
+
+
 def infill_context(suspect: Suspect, failing: Sequence[CheckResult]) -> str:
     """What stands before the file in a fill-in-the-middle prompt."""
     said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
@@ -146,6 +164,30 @@ def act_messages(cards: str, about: str, step: PlanStep, steps: Sequence[Step]) 
             _user(shown(item.observation.output)),
         ]
     return chat
+
+
+def oneshot_messages(
+    task: str, files: Mapping[str, str] | None = None, *, complete: str = ""
+) -> list[Message]:
+    """Ask once, without tools: for one file again, or where `task` is a situation, for its functions.
+
+    `complete` names the language, such as `py`, of a suite whose one function is to be completed: that is
+    asked in the words of EvalPlus (Liu et al. 2023), the answer begun, as the published figures were made.
+    """
+    if not files:
+        return [_user(f"{shown(task)}\n\n{prompt('oneshot_functions')}")]
+    ((path, text),) = files.items()
+    if not complete:
+        question = Template(prompt("oneshot_file"))
+        return [_user(question.safe_substitute(task=shown(task), path=spelled(path), text=shown(text)))]
+    language = LANGUAGES.get(complete, complete)
+    problem = text.strip().removesuffix("\n    pass") or f'"""\n{task}\n"""'
+    question = Template(prompt("oneshot_complete"))
+    begun = Template(prompt("oneshot_begun")).safe_substitute(language=language, fence=language.lower())
+    return [
+        _user(question.safe_substitute(language=language, problem=shown(problem)) + "\n"),
+        Message(role="assistant", content=f"{begun}\n"),
+    ]
 
 
 def _user(text: str) -> Message:
