@@ -10,6 +10,7 @@ from agent.suite_read_exercism import ExercismRow
 from agent.suite_read_functions import HumanEvalRow, MbppRow
 from agent.suite_read_multipl_e import LANGUAGES, MultiplERow
 from agent.suite_read_quixbugs import QuixBugsRow
+from agent.suite_read_repobugs import RepoBugsRow
 from agent.suite_task import SuiteTask
 
 
@@ -29,6 +30,7 @@ SUITES: Mapping[str, Suite] = {
     "quixbugs": Suite("quixbugs", {"py": "quixbugs.jsonl"}, QuixBugsRow),
     "exercism": Suite("exercism", {"py": "exercism.jsonl"}, ExercismRow),
     "multipl_e": Suite("multipl_e", {code: f"{code}.jsonl" for code in LANGUAGES}, MultiplERow),
+    "repobugs": Suite("repobugs", {"py": "instances.jsonl"}, RepoBugsRow),
 }
 
 

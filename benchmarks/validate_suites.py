@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.suite_packages import patched
 from agent.suite_read import SUITES, read_suite
 from agent.suite_read_multipl_e import LANGUAGES
 from agent.suite_task import SuiteTask
@@ -56,12 +57,17 @@ def _multipl_e(task: SuiteTask, row: dict[str, Any]) -> Answer | None:
     return {path: (stub.removesuffix(language.body) + row["reference"] + "\n" + closing).encode()}
 
 
+def _repobugs(task: SuiteTask, row: dict[str, Any]) -> Answer:
+    return {path: data or b"" for path, data in patched(task.files, row["gold_patch"]).items()}
+
+
 REFERENCES: dict[str, Callable[[SuiteTask, dict[str, Any]], Answer | None]] = {
     "humaneval": _humaneval,
     "mbpp": _mbpp,
     "quixbugs": _quixbugs,
     "exercism": _exercism,
     "multipl_e": _multipl_e,
+    "repobugs": _repobugs,
 }
 """The reference as an agent would leave it; None where the suite has none."""
 
