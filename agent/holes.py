@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from agent.localize import Suspect, lines_of
+from agent.localize import Suspect
+from agent.source import lines_of
 from tools.runs import equal_runs
 
 BOM = "\ufeff"

@@ -5,15 +5,15 @@ failing tests import, names in the task.
 Tests themselves are never suspects. Only ranks, never decides: the checks decide.
 """
 
-import ast
 import itertools
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.executed import by_execution
+from agent.source import Span, decoded, lines_of, parsed
+from agent.syntax import code_lines, functions
 from feedback.runtime import RuntimeEvidence
 from feedback.suspicion import suspiciousness
 from feedback.verdict import is_test_path
@@ -21,6 +21,20 @@ from memory.records import CheckResult, Failure
 from sandbox.workcopy import WorkCopy
 from tools.arguments import spelled
 from tools.text import NotText, load_file
+
+__all__ = [
+    "FILES",
+    "Span",
+    "Suspect",
+    "code_lines",
+    "decoded",
+    "functions",
+    "lines_of",
+    "parsed",
+    "suspects",
+    "unshown",
+    "withheld",
+]
 
 FILES = 3
 """Suspect files looked into."""
@@ -33,18 +47,7 @@ SOURCE = frozenset(
     f".{ending}"
     for ending in ("py", "js", "mjs", "cjs", "ts", "jsx", "tsx", "go", "rs", "java", "rb", "c", "cc", "cpp")
 ) | {".h", ".hpp", ".sh", ".pl", ".lua", ".php", ".cs"}
-COMMENT = ("#", "//", "/*", "*", "--")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A function: its name and its first and last line, 1-based."""
-
-    name: str
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,67 +161,3 @@ def _suspect(
         key=lambda span: (min(score(line) for line in lines if span.first <= line <= span.last), span.first),
     )
     return Suspect(path, text, tuple(lines), tuple(held))
-
-
-def decoded(data: bytes) -> str:
-    """Text of a file for reading only; bytes that are no UTF-8 stay visible as escapes."""
-    return data.decode("utf-8", "surrogateescape")
-
-
-def lines_of(text: str, *, keepends: bool = False) -> list[str]:
-    """Lines as Python and every traceback number them: a form feed or U+2028 ends none."""
-    lines = _LINE.findall(text)
-    return lines if keepends else [line.rstrip("\r\n") for line in lines]
-
-
-def parsed(text: str) -> ast.Module | None:
-    """Syntax tree of a `decoded` Python file, its BOM and declared encoding honoured; None without one."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the text, not about ADI
-            return ast.parse(text.encode("utf-8", "surrogateescape"))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def functions(path: str, text: str) -> tuple[Span, ...]:
-    """Functions of a Python file in order; empty for other languages or a file that does not parse."""
-    tree = parsed(text) if path.endswith(".py") else None
-    if tree is None:
-        return ()
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [
-        Span(node.name, node.lineno, node.end_lineno or node.lineno)
-        for node in ast.walk(tree)
-        if isinstance(node, kinds)
-    ]
-    return tuple(sorted(found, key=lambda span: span.first))
-
-
-def code_lines(path: str, text: str) -> list[int]:
-    """Lines that hold code: no blank lines, comments, imports or documentation strings."""
-    lines = lines_of(text)
-    documented = _documented(text) if path.endswith(".py") else set()
-    return [
-        number
-        for number, line in enumerate(lines, 1)
-        if number not in documented
-        and (stripped := line.strip())
-        and not stripped.startswith((*COMMENT, "import ", "from ", "package ", "use "))
-        and any(char.isalnum() for char in stripped)
-    ]
-
-
-def _documented(text: str) -> set[int]:
-    """Lines of string statements, such as docstrings."""
-    tree = parsed(text)
-    if tree is None:
-        return set()
-    return {
-        line
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    }

@@ -7,7 +7,7 @@ namesake, what is new is added. Nothing is ever removed.
 
 import ast
 
-from agent.localize import lines_of, parsed
+from agent.source import lines_of, parsed
 
 Span = tuple[int, int]
 """First and last line of a statement, decorators included, 1-based."""

@@ -2,7 +2,9 @@
 
 import pytest
 
-from agent.localize import FILES, code_lines, functions, lines_of, suspects
+from agent.localize import FILES, suspects
+from agent.source import lines_of
+from agent.syntax import code_lines, functions
 from memory.records import Check
 from sandbox.workcopy import WorkCopy, snapshot
 from tests.agent_kit import failed
@@ -44,11 +46,11 @@ def test_without_frames_the_imports_of_the_failing_test_decide(make_repo: RepoFa
     assert [suspect.path for suspect in found] == ["two/__init__.py"]
 
 
-def test_other_languages_have_lines_and_no_functions(make_repo: RepoFactory) -> None:
+def test_other_languages_have_lines_and_functions(make_repo: RepoFactory) -> None:
     files = files_of(make_repo, {"gcd.js": "// gcd\nfunction gcd(a, b) {\n  return a;\n}\n"})
     (found,) = suspects(files, [failed(("gcd.js", 3))], "")
     assert found.lines == (3, 2)
-    assert found.functions == ()
+    assert [span.name for span in found.functions] == ["gcd"]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +98,8 @@ def test_lines_and_functions_are_found_in_any_encoding(make_repo: RepoFactory, d
     assert found.text.encode("utf-8", "surrogateescape") == data
 
 
-def test_what_does_not_parse_has_no_functions_but_lines() -> None:
-    assert functions("a.py", "def f(:\n    pass\n") == ()
+def test_what_does_not_parse_has_lines_and_the_functions_that_can_be_read() -> None:
+    assert [span.name for span in functions("a.py", "def f(:\n    pass\n")] == ["f"]
     assert code_lines("a.py", "def f(:\n    pass\n") == [1, 2]
     assert functions("a.py", "(" * 10_000) == ()
 

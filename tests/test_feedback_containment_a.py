@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.localize import code_lines, functions
 from agent.merge import merged
+from agent.syntax import code_lines, functions
 from feedback.checks import _PARSERS
 from feedback.detect import detect
 from feedback.evidence import bends_tests

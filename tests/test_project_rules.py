@@ -36,6 +36,7 @@ HOMES = {
     "tenacity": ("model/retry.py", "sandbox/retry.py"),
     "torch": ("model/",),
     "transformers": ("model/",),
+    "tree_sitter": ("agent/",),
     "trl": ("model/",),
     "typer": ("agent/cli",),
     "xllamacpp": ("model/",),
