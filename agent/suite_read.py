@@ -9,7 +9,7 @@ from agent.suite_data import Part, SuiteRow, find_file, part_of, read_rows
 from agent.suite_read_exercism import ExercismRow
 from agent.suite_read_functions import HumanEvalRow, MbppRow
 from agent.suite_read_multipl_e import LANGUAGES, MultiplERow
-from agent.suite_read_quixbugs import QuixBugsRow
+from agent.suite_read_quixbugs import QuixBugsJavaRow, QuixBugsRow
 from agent.suite_read_repobugs import RepoBugsRow
 from agent.suite_task import SuiteTask
 
@@ -28,6 +28,7 @@ SUITES: Mapping[str, Suite] = {
     "humaneval": Suite("humaneval", {"py": "humaneval.jsonl"}, HumanEvalRow),
     "mbpp": Suite("mbpp", {"py": "mbpp_sanitized.jsonl"}, MbppRow),
     "quixbugs": Suite("quixbugs", {"py": "quixbugs.jsonl"}, QuixBugsRow),
+    "quixbugs_java": Suite("quixbugs", {"java": "quixbugs_java.jsonl"}, QuixBugsJavaRow),
     "exercism": Suite("exercism", {"py": "exercism.jsonl"}, ExercismRow),
     "multipl_e": Suite("multipl_e", {code: f"{code}.jsonl" for code in LANGUAGES}, MultiplERow),
     "repobugs": Suite("repobugs", {"py": "instances.jsonl"}, RepoBugsRow),

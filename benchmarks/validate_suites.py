@@ -65,6 +65,7 @@ REFERENCES: dict[str, Callable[[SuiteTask, dict[str, Any]], Answer | None]] = {
     "humaneval": _humaneval,
     "mbpp": _mbpp,
     "quixbugs": _quixbugs,
+    "quixbugs_java": _quixbugs,
     "exercism": _exercism,
     "multipl_e": _multipl_e,
     "repobugs": _repobugs,
