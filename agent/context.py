@@ -24,6 +24,8 @@ FAILURE_CHARS = 1_500
 """Text shown of all failing checks together."""
 ANSWER_CHARS = 12_000
 """Text shown of one answer of the model's; a sound one is far shorter."""
+COMPLETE_STOPS = ("\n```\n", "\nassert ", "\nif __name__", "\nprint(")
+"""Where a completed function ends: at the fence, or at what only demonstrates it (as EvalPlus stops)."""
 PATHS_SHOWN = 60
 """Paths listed of the repository."""
 LANGUAGES = {
@@ -181,9 +183,11 @@ def oneshot_messages(
         question = Template(prompt("oneshot_file"))
         return [_user(question.safe_substitute(task=shown(task), path=spelled(path), text=shown(text)))]
     language = LANGUAGES.get(complete, complete)
-    problem = text.strip().removesuffix("\n    pass") or f'"""\n{task}\n"""'
+    problem = text.strip() or f'"""\n{task}\n"""'
     question = Template(prompt("oneshot_complete"))
-    begun = Template(prompt("oneshot_begun")).safe_substitute(language=language, fence=language.lower())
+    begun = Template(prompt("oneshot_begun")).safe_substitute(
+        language=language, fence=language.lower().replace("c++", "cpp")
+    )
     return [
         _user(question.safe_substitute(language=language, problem=shown(problem)) + "\n"),
         Message(role="assistant", content=f"{begun}\n"),

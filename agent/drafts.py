@@ -1,22 +1,28 @@
-"""Drafts: whole small files written again, for what no change of a line can do.
+"""Drafts: whole files written again, for what no change of a line can do.
 
-A new function, a missing name, a new file: here a small model does best when it writes the whole file
-(Aider's edit benchmark: 0.5B to 14B models all answer well-formed in its `whole` format). The guards of the
-write tool hold here too: nothing may be lost on the way, and no "rest unchanged".
+A new function, a missing name, an empty body: here a small model does best when it writes the whole file
+(Aider's edit benchmark: 0.5B to 14B models all answer well-formed in its `whole` format). One greedy draft
+first, then samples, then the best one again in view of how it fails, then more samples. What is already
+there is kept: an answer is merged into the file. The guards of the write tool hold here too.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from agent import context
+from agent import agreement, context
+from agent.candidates import Candidate, Trials, adopt
+from agent.grammars import language_of
 from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of, unshown
+from agent.mechanisms import Mechanism
 from agent.merge import merged
-from agent.proposers import Proposer, block
-from agent.run import Run
-from agent.search import Search, adopt
-from memory.records import Check, CheckResult, PlanStep
+from agent.proposers import block
+from agent.run import BudgetSpent, Run
+from agent.syntax import functions, is_stub, parses
+from feedback.shrink import shrink
+from memory.records import Check, CheckResult, Message, PlanStep
+from model.errors import PromptTooLong
 from model.protocol import Sampling
 from tools import guard
 
@@ -25,71 +31,242 @@ FILE_LINES = 150
 SHRINK_LINES = 20
 SHRINK_SHARE = 0.6
 NEW_FILE_TOKENS = 900
+"""Room of an answer beyond twice the old text: a body that is written for the first time is long."""
+MOST_TOKENS = 2_000
+DECISIVE = 2
+"""Examples that must have passed for the first draft to be taken at its word."""
+VOICES = 3
+"""Drafts that pass before their agreement decides."""
+FAILURE_CHARS = 1_200
+MISSING = frozenset(
+    {"ImportError", "ModuleNotFoundError", "AttributeError", "NameError", "NotImplementedError"}
+)
+"""Errors that say that something is not there yet."""
 
+_SAYING = ("#", "//", "*", "/*", '"', "'")
 _PATH = re.compile(r"(?<![\w/.-])[\w-]+(?:/[\w.-]+)*\.[A-Za-z]{1,5}\b")
 
 
 @dataclass(frozen=True, slots=True)
-class RewriteFile:
-    """Ask in chat for a whole file with one change made."""
+class Stage:
+    """One way of asking for drafts."""
 
+    name: str
+    temperature: float
+    n: int
+    mechanism: Mechanism = Mechanism.DRAFTS
+
+
+STAGES = (
+    Stage("draft", 0.0, 1),
+    Stage("sample drafts", 0.8, 4, Mechanism.SAMPLES),
+    Stage("repair draft", 0.0, 1, Mechanism.REPAIR),
+    Stage("sample drafts", 1.0, 8, Mechanism.SAMPLES),
+)
+
+
+@dataclass(slots=True)
+class Drafting:
+    """Drafts of one file for one check."""
+
+    trials: Trials
+    suspect: Suspect
+    about: str
     goal: str
-    temperature: float = 0.0
-    n: int = 1
-    name: str = "rewrite file"
+    until_s: float
+    passing: list[Candidate] = field(default_factory=list)
+    failing: list[Candidate] = field(default_factory=list)
 
-    def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        count = len(lines_of(suspect.text))
-        return [Hole(suspect, 1, count)] if count <= FILE_LINES else []
+    @property
+    def hole(self) -> Hole:
+        """The whole file."""
+        return Hole(self.suspect, 1, len(lines_of(self.suspect.text)))
 
-    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
-        """Whole texts that parse, keep every definition, and leave nothing to the reader."""
-        old = hole.suspect.text
-        size = run.count_text(context.shown(old)) if old else NEW_FILE_TOKENS // 2
+    def find(self) -> Candidate | None:
+        """The draft to keep, which may fail as long as nothing better was found; None when there is none."""
+        run = self.trials.run
+        self.trials.seen.add(self.suspect.text.encode("utf-8", "surrogateescape"))
+        try:
+            for stage in STAGES:
+                if not run.uses(stage.mechanism) or (self.passing and len(self.passing) >= VOICES):
+                    continue
+                if self._stage(stage):
+                    return self.passing[-1]
+                if run.spent.seconds >= self.until_s:
+                    break
+        except BudgetSpent:
+            if not self.passing:
+                raise
+        return self._voted() or self._best()
+
+    def _stage(self, stage: Stage) -> bool:
+        """True when a draft passed that nothing more is asked of."""
+        try:
+            texts = self._texts(stage)
+        except PromptTooLong:
+            return False
+        decided = False
+        for text in texts:
+            candidate = self.trials.execute(self.hole, text)
+            if candidate is None:
+                continue
+            if not self.trials.holds(candidate):
+                self.failing.append(candidate)
+                continue
+            self.passing.append(candidate)
+            decided = self._decisive(candidate.result)
+            if decided:
+                break
+        self.trials.tell(stage.name, self.hole.place, decided)
+        return decided
+
+    def _decisive(self, result: CheckResult) -> bool:
+        """A check of the person's or of the repository decides alone; examples when there are enough."""
+        if not self.trials.run.uses(Mechanism.AGREEMENT) or not self.suspect.path.endswith(".py"):
+            return True
+        match self.trials.check.origin:
+            case "given" | "found":
+                return True
+            case "examples":
+                return result.tests_passed >= DECISIVE
+            case _:
+                return False
+
+    def _texts(self, stage: Stage) -> Iterator[str]:
+        """Whole texts that parse, keep every definition and leave nothing out. Raises PromptTooLong."""
+        run, old = self.trials.run, self.suspect.text
+        best = self._best()
+        messages = self._messages(stage)
+        room = NEW_FILE_TOKENS + 2 * run.count_text(context.shown(old)) if old else NEW_FILE_TOKENS
         sampling = Sampling(
-            max_tokens=64 + 2 * size, temperature=self.temperature, n=self.n, seed=1, stop=("\n```\n",)
+            max_tokens=min(MOST_TOKENS, room),
+            temperature=stage.temperature,
+            n=stage.n,
+            seed=1 + len(self.failing) + len(self.passing),
+            stop=context.COMPLETE_STOPS if _begun(messages) else ("\n```\n",),
         )
-        messages = context.file_messages(about, hole.suspect.path, self.goal)
-        answers = run.chat("rewrite", messages, sampling)
-        texts = [block(answer.text) for answer in answers if answer.finish_reason == "stop"]
-        if hole.suspect.path.endswith(".py") and old:
-            texts = [merged(old, text) if text else "" for text in texts]
-        return [text for text in dict.fromkeys(texts) if text and is_whole(hole.suspect.path, old, text)]
+        if stage.mechanism is Mechanism.REPAIR and best is None:
+            return
+        for answer in run.chat("rewrite", messages, sampling):
+            if answer.finish_reason == "stop":
+                text = whole(self.suspect.path, old, block(_begun(messages) + answer.text))
+                if text:
+                    yield text
+
+    def _messages(self, stage: Stage) -> list[Message]:
+        path, old = self.suspect.path, self.suspect.text
+        best = self._best()
+        task = self.trials.run.statement
+        if stage.mechanism is Mechanism.REPAIR and best is not None:
+            said = shrink(best.result, FAILURE_CHARS)
+            return context.mend_messages(task, path, best.data.decode("utf-8", "replace"), said)
+        if old and not unwritten(path, old):
+            return context.file_messages(self.about, path, self.goal)
+        complete = language_of(path) if not old or documented(path, old) else ""
+        return context.oneshot_messages(task, {path: context.shown(old)}, complete=complete)
+
+    def _best(self) -> Candidate | None:
+        """The failing draft that fails least; the first of several."""
+        return max(
+            self.failing,
+            key=lambda item: (item.result.tests_passed, -item.result.tests_failed),
+            default=None,
+        )
+
+    def _voted(self) -> Candidate | None:
+        """Of the drafts that pass, the one that behaves as most do."""
+        if not self.passing:
+            return None
+        run, path = self.trials.run, self.suspect.path
+        texts = [item.data.decode("utf-8", "surrogateescape") for item in self.passing]
+        if len(texts) < 2 or not run.uses(Mechanism.AGREEMENT) or not path.endswith(".py"):
+            return self.passing[0]
+        names = [span.name for span in functions(path, texts[0])]
+        calls = agreement.varied(agreement.calls_in(_examples(self.trials.check), names))
+        index = agreement.chosen(run.sandbox, path, texts, calls)
+        return self.passing[index]
 
 
-def is_whole(path: str, old: str, new: str) -> bool:
-    """True when the new text could replace the old one: see tools/guard.py."""
-    before, after = lines_of(old), lines_of(new)
-    return not (
-        guard.placeholder(after, before)
-        or guard.shrinks(before, after, SHRINK_LINES, SHRINK_SHARE)
-        or guard.syntax_error(path, new)
-        or guard.lost_names(path, old, new)
-    )
+def _examples(check: Check) -> str:
+    """Python text of the check's own files: the calls that the task's examples make."""
+    return "\n".join(text for path, text in check.files.items() if path.endswith(".py"))
+
+
+def _begun(messages: Sequence[Message]) -> str:
+    return messages[-1].content if messages[-1].role == "assistant" else ""
+
+
+def whole(path: str, old: str, new: str) -> str:
+    """The file with the answer merged into it; empty when the answer cannot be used: see tools/guard.py."""
+    text = merged(path, old, new) if old else f"{new.rstrip()}\n" if new.strip() else ""
+    before, after = lines_of(old), lines_of(text)
+    if not text or guard.placeholder(after, before) or not parses(path, text):
+        return ""
+    if guard.shrinks(before, after, SHRINK_LINES, SHRINK_SHARE) or guard.lost_names(path, old, text):
+        return ""
+    return text
+
+
+def unwritten(path: str, text: str) -> bool:
+    """True when the file has functions without a body, or nothing but comments."""
+    spans = functions(path, text)
+    return any(is_stub(path, text, span) for span in spans)
+
+
+def documented(path: str, text: str) -> bool:
+    """True when a function without a body says in words what it shall do, in a docstring or a comment."""
+    lines = lines_of(text)
+    last = max((span.last for span in functions(path, text) if is_stub(path, text, span)), default=0)
+    return any(line.strip().startswith(_SAYING) for line in lines[:last])
+
+
+def wanted(run: Run, step: PlanStep, before: CheckResult) -> list[str]:
+    """Files that are better written than mended: missing, empty, or with bodies to write.
+
+    All of the step's, where the check passed before (nothing is wrong, something is to be added) or where it
+    fails because a name is missing.
+    """
+    paths = [*step.files, *new_paths(run.task.prompt, run.files.paths()), *unwritten_files(run)]
+    missing = {failure.error.rpartition(".")[2] for failure in before.failures} & MISSING
+    if before.passed or missing:
+        return list(dict.fromkeys(paths))
+    return [path for path in dict.fromkeys(paths) if _is_open(run, path)]
+
+
+def unwritten_files(run: Run) -> list[str]:
+    """Files that the task names and that wait to be written: empty ones, and those with bodies to fill in."""
+    return [path for path in run.files.paths() if path in run.task.prompt and _is_open(run, path)]
+
+
+def _is_open(run: Run, path: str) -> bool:
+    if not run.files.exists(path) or not run.files.size(path):
+        return True
+    return not unshown(run.files, path) and unwritten(path, decoded(run.files.read(path)))
 
 
 def draft(run: Run, step: PlanStep, check: Check, before: CheckResult, until_s: float) -> bool:
-    """Write the step's files whole, one after the other; True when each has changed and the check passes.
+    """Write files whole, one after the other; True when each has changed and the check passes.
 
-    Where the check did not fail before, passing only shows that nothing broke: the verdict says so.
-    Raises what Run.chat raises.
+    The best draft is kept even when it fails, where there was nothing before. Raises what Run.chat raises.
     """
-    files = (*step.files, *new_paths(run.task.prompt, run.files.paths()))
     where = [
         Suspect(path, decoded(run.files.read(path)) if run.files.exists(path) else "", ())
-        for path in dict.fromkeys(files)
+        for path in wanted(run, step, before)
         if not run.files.exists(path) or not unshown(run.files, path)
     ]
-    rounds: tuple[Proposer, ...] = (RewriteFile(step.goal), RewriteFile(step.goal, 0.7, 3))
+    where = [suspect for suspect in where if len(lines_of(suspect.text)) <= FILE_LINES]
     if not where:
         return False
     failing = [] if before.passed else [before]
     about, shown = context.fitting(run.leaves_room, run.statement, run.files.paths(), failing, where)
     for suspect in shown:
-        found = Search(run, check, before, about, until_s, rounds).find([suspect])
-        if found is None or not found.result.passed:
+        found = Drafting(Trials(run, check, before), suspect, about, step.goal, until_s).find()
+        if found is None:
             return False
-        adopt(run, found)
+        if found.result.passed or not suspect.text or unwritten(suspect.path, suspect.text):
+            adopt(run, found)
+        if not found.result.passed:
+            return False
     return bool(shown)
 
 

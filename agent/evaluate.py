@@ -13,6 +13,7 @@ from typing import Final
 from agent import context
 from agent.drafts import draft
 from agent.localize import suspects
+from agent.mechanisms import Mechanism
 from agent.run import Run
 from agent.search import search
 from feedback.checks import cut
@@ -49,8 +50,6 @@ ATTEMPTS: Final = ((0.0, 0), (0.7, 1))
 ACT_TOKENS: Final = 1200
 SEARCH_SHARE: Final = 0.7
 """Share of the run's time that the candidate search may use."""
-MISSING: Final = {"ImportError", "ModuleNotFoundError", "AttributeError", "NameError", "NotImplementedError"}
-"""Errors that say that something is not there yet."""
 OBSERVED_CHARS: Final = 9_000
 """Text of one observation in the chat: what a tool showed counts as seen, so it must get there whole."""
 CHECK_CHARS: Final = 2_000
@@ -71,7 +70,7 @@ def evaluate(run: Run, plan: Plan) -> Stop | None:
             if _sampled(run, step, check, before):
                 continue
             before = _state(run, check)  # a partial repair may have been kept
-        stop = act(run, step, check, before)
+        stop = act(run, step, check, before) if run.uses(Mechanism.ACTIONS) else Stop.FAILED
         if stop is not None:
             return stop
     return None
@@ -100,10 +99,10 @@ def _sampled(run: Run, step: PlanStep, check: Check, before: CheckResult) -> boo
     """Candidates before conversation: whole files where something is missing, repairs where it is wrong."""
     limit = run.task.limits.wall_s
     until_s = limit * SEARCH_SHARE if limit else math.inf
-    missing = {failure.error.rpartition(".")[2] for failure in before.failures} & MISSING
-    if (before.passed or missing) and draft(run, step, check, before, until_s):
+    if run.uses(Mechanism.DRAFTS) and draft(run, step, check, before, until_s):
         return True
-    return not before.passed and search(run, step, check, before, until_s)
+    state = _state(run, check) if run.files.changed() else before  # a draft that fails may have been kept
+    return not state.passed and search(run, step, check, state, until_s)
 
 
 @dataclass(slots=True)
@@ -237,7 +236,8 @@ def act(run: Run, step: PlanStep, check: Check, before: CheckResult) -> Stop | N
     """Let the model act, several times from the same beginning. None when the step's check holds."""
     start = run.files.fork()
     failing = [] if before.passed else [before]
-    found = suspects(run.files, failing, f"{run.task.prompt} {step.goal} {' '.join(step.files)}")
+    words = f"{run.task.prompt} {step.goal} {' '.join(step.files)}"
+    found = suspects(run.files, failing, words, run.evidence)
     about, where = context.fitting(run.leaves_room, run.statement, run.files.paths(), failing, found)
     grammar = registry.grammar(run.files.paths()) if run.model.capabilities.grammar else ""
     stop: Stop | None = Stop.FAILED

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 from agent.accept import Ending, settle
 from agent.context import fitting
+from agent.drafts import unwritten_files
 from agent.environment import require
 from agent.evaluate import evaluate
 from agent.localize import suspects, withheld
+from agent.mechanisms import Mechanism
 from agent.person import Person
-from agent.reflect import make_plan
+from agent.reflect import located_plan, make_plan
+from agent.reproduce import reproduce
 from agent.run import BudgetSpent, Run
 from memory.records import Evaluation, Plan, PlanMade, Stop, UserActed
 from sandbox.workcopy import WorkCopy
@@ -33,13 +36,24 @@ def gather(run: Run) -> None:
         run.note("info", sentence)
     run.baseline = tuple(run.check(check, "gather") for check in run.task.checks)
     require(run)
+    if not run.failing and run.uses(Mechanism.OWN_TESTS) and not unwritten_files(run):
+        own = reproduce(run)
+        if own is not None:
+            run.add_check(*own)
+    if run.failing and run.uses(Mechanism.COVERAGE):
+        run.evidence = run.watch(run.named(run.failing[0].check))
 
 
 def reflect(run: Run) -> Plan:
-    """The plan, by the model or by rule when the budget does not allow asking."""
-    found = suspects(run.files, run.failing, run.task.prompt)
+    """The plan: by the evidence, by the model, or by rule when the budget does not allow asking."""
+    found = suspects(run.files, run.failing, run.task.prompt, run.evidence)
     about, where = fitting(run.leaves_room, run.statement, run.files.paths(), run.failing, found)
-    plan = make_plan(run, about, [suspect.path for suspect in where] or run.files.paths()[:20])
+    unwritten = unwritten_files(run)
+    located = unwritten or ([suspect.path for suspect in where] if run.failing else [])
+    if located and run.uses(Mechanism.LOCATED_PLAN):
+        plan = located_plan(run.task.prompt, run.failing or run.baseline, located)
+    else:
+        plan = make_plan(run, about, [suspect.path for suspect in where] or run.files.paths()[:20])
     run.recorder.emit(PlanMade(plan=plan))
     return plan
 

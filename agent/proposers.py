@@ -9,6 +9,8 @@ from typing import Protocol
 from agent import context
 from agent.holes import Hole
 from agent.localize import Suspect, lines_of, parsed
+from agent.mechanisms import Mechanism
+from agent.mutations import PER_LINE, mutants
 from agent.run import Run
 from memory.records import Completion
 from model.protocol import Sampling
@@ -30,6 +32,11 @@ class Proposer(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """What must be switched on for it."""
+        ...
+
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         """Where to try, most promising first."""
         ...
@@ -40,12 +47,33 @@ class Proposer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Mutate:
+    """Standard small changes of a line, without any model."""
+
+    lines: int
+    """Most suspicious lines of a file that are changed."""
+    most: int
+    """Mutants of one line."""
+    name: str = "mutate"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.MUTATIONS,)
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        if not suspect.path.endswith(".py"):
+            return ()
+        return (Hole(suspect, line, line) for line in suspect.lines[: self.lines])
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        return mutants(hole.suspect.text, hole.first)[: self.most]
+
+
+@dataclass(frozen=True, slots=True)
 class RewriteLine:
     """Ask in chat for the corrected text of a named line: almost all of the prompt is cached."""
 
     temperature: float = 0.0
     n: int = 1
     name: str = "rewrite line"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.LINES,)
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         return (Hole(suspect, line, line) for line in suspect.lines[:LINES])
@@ -74,6 +102,7 @@ class FillLine:
     n: int = 1
     insert: bool = False
     name: str = "fill in line"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.INFILL,)
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         for line in suspect.lines[:LINES]:
@@ -102,6 +131,7 @@ class RewriteFunction:
     temperature: float = 0.7
     n: int = 4
     name: str = "rewrite function"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.FUNCTIONS,)
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         for span in suspect.functions[:FUNCTIONS]:
@@ -120,15 +150,18 @@ class RewriteFunction:
         return [textwrap.indent(text, indent) for text in found if text]
 
 
+SAMPLED = Mechanism.SAMPLES
 ROUNDS: tuple[Proposer, ...] = (
-    RewriteLine(),
+    Mutate(lines=6, most=8),
     FillLine(),
-    RewriteFunction(),
+    RewriteLine(),
+    Mutate(lines=LINES, most=PER_LINE, name="mutate more"),
+    RewriteFunction(0.0, 1),
     FillLine(insert=True, name="fill in missing line"),
-    FillLine(0.8, 4, name="sample fills"),
-    FillLine(0.8, 3, insert=True, name="sample missing lines"),
-    RewriteLine(0.8, 4, name="sample lines"),
-    RewriteFunction(1.0, 8, name="sample functions"),
+    RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
+    FillLine(0.8, 4, name="sample fills", mechanisms=(Mechanism.INFILL, SAMPLED)),
+    RewriteLine(0.8, 4, "sample lines", (Mechanism.LINES, SAMPLED)),
+    RewriteFunction(1.0, 8, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
 )
 """What mends most for its cost first: a call costs mostly its uncached prompt, then its written tokens."""
 

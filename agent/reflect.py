@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from agent import context
 from agent.run import BudgetSpent, Run
-from memory.records import Check, Plan, PlanStep
+from memory.records import Check, CheckResult, Plan, PlanStep
 from model.errors import PromptTooLong, RequestRefused
 from model.protocol import Sampling
 from tools.arguments import spelled
 
 GOAL_CHARS = 200
+FILES = 3
+"""Files that a step of a located plan names."""
 MAX_STEPS = 3
 PLAN_TOKENS = 220
 
@@ -33,6 +35,20 @@ def make_plan(run: Run, about: str, paths: Sequence[str]) -> Plan:
         answer = ""  # the server refuses our grammar or the prompt's size; no budget to ask
     steps = parse_plan(answer, paths, run.task.checks)
     return Plan(steps=steps) if steps else rule_plan(run.task.prompt, run.task.checks, bool(run.failing))
+
+
+def located_plan(prompt: str, results: Sequence[CheckResult], paths: Sequence[str]) -> Plan:
+    """One step for each check, in the files that the evidence names: no model needs to be asked for that."""
+    lead = prompt.strip().splitlines()[0]
+    steps = tuple(
+        PlanStep(
+            goal=f"Make {result.check} pass: {lead}"[:GOAL_CHARS],
+            files=tuple(paths[:FILES]),
+            check=result.check,
+        )
+        for result in results
+    )
+    return Plan(steps=steps, author="rule")
 
 
 def rule_plan(prompt: str, checks: Sequence[Check], failing: bool) -> Plan:

@@ -11,8 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from agent.mechanisms import Mechanism
 from agent.percolate import Recorder
 from feedback.checks import run_check
+from feedback.coverage import observe
+from feedback.runtime import RuntimeEvidence
 from feedback.shrink import shrink
 from memory.records import (
     Check,
@@ -42,6 +45,9 @@ CANDIDATE_CHARS = 2_000
 ROOM_TOKENS = 2_000
 """Room that the situation leaves: an answer of the action loop, and what comes before it."""
 
+
+WATCH_S = 60.0
+"""Seconds of a watched check where the task sets no limit."""
 
 LOST_S = 1.0
 """Seconds until a lost sandbox is tried anew: an engine that restarts needs a moment."""
@@ -105,10 +111,14 @@ class Run:
     on_output: Callable[[bytes], None] | None = None
     baseline: tuple[CheckResult, ...] = ()
     """How the checks ended before anything was changed."""
+    evidence: RuntimeEvidence | None = None
+    """What a failing check's tests ran, watched before anything was changed."""
     withheld: tuple[str, ...] = ()
     """What the task names and no model is shown, such as images: a sentence each."""
     sampling: bool = True
     """Sample candidate changes and run them before the action loop."""
+    without: frozenset[str] = frozenset()
+    """Mechanisms that are switched off (agent/mechanisms.py)."""
     spent: Spending = field(default_factory=Spending)
     answered: set[str] = field(default_factory=set)
     """The models that have answered so far, as the server names them and their weights."""
@@ -123,10 +133,20 @@ class Run:
         """The task as the model reads it."""
         return "\n".join([self.task.prompt, *self.withheld])
 
+    def uses(self, mechanism: Mechanism) -> bool:
+        """True unless the mechanism is switched off."""
+        return mechanism not in self.without
+
     def named(self, check: str) -> Check:
         """The task's check of this name, or the text as a command."""
         known = {item.name: item for item in self.task.checks}
         return known.get(check) or Check(name=check, command=check)
+
+    def add_check(self, check: Check, before: CheckResult) -> None:
+        """Take a check of ADI's own into the task; `before` is how it ended on the present code."""
+        self.task = self.task.model_copy(update={"checks": (*self.task.checks, check)})
+        self.baseline = (*self.baseline, before)
+        self.note("info", f"{check.name}: a test of ADI's own fails now, and shows the goal")
 
     def spend(self) -> None:
         """Raises BudgetSpent when a limit is reached; called before everything that costs."""
@@ -227,6 +247,11 @@ class Run:
     def _run(self, check: Check, timeout_s: float) -> CheckResult:
         self.sandbox.write(self.files.pending())
         return run_check(check, self.sandbox, timeout_s or self.task.limits.check_s, self.on_output)
+
+    def watch(self, check: Check) -> RuntimeEvidence | None:
+        """Run a failing check once more and see what it runs; None where nothing sound comes of it."""
+        self.sandbox.write(self.files.pending())
+        return observe(check, self.sandbox, self.task.limits.check_s or WATCH_S, self.files.paths())
 
     def note(self, level: Literal["info", "warning", "error"], text: str, hint: str = "") -> None:
         self.recorder.emit(Noted(level=level, text=text, hint=hint))

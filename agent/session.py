@@ -9,9 +9,11 @@ from pathlib import Path
 
 from agent.accept import Ending, decide, diffstat, take_back
 from agent.crashed import close_runs
+from agent.derive import derived, loads
 from agent.environment import image_of
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
+from agent.mechanisms import Mechanism
 from agent.models import named
 from agent.percolate import Listener, Recorder
 from agent.person import Person
@@ -20,6 +22,7 @@ from agent.settings import Directories, Settings, directories
 from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
 from memory.records import (
+    Check,
     CheckRan,
     Evaluation,
     Noted,
@@ -78,7 +81,7 @@ class Session:
             raise UsageError("the task is empty", 'say what to do: adi run "make the failing test pass"')
         copied = snapshot(self.repo, self.places.shadow)
         files = WorkCopy(copied)
-        found = checks_of(checks) or detect(files)
+        found = self._checks(files, prompt, checks)
         if not found:
             raise UsageError(
                 "no checks found: nothing could prove the result",
@@ -104,6 +107,13 @@ class Session:
                 recorder.emit(Noted(level="warning", text=note))
             return finish(self._work(task, files, recorder))
 
+    def _checks(self, files: WorkCopy, prompt: str, given: tuple[str, ...]) -> tuple[Check, ...]:
+        """The person's checks, else the repository's; and what the task's own examples prove."""
+        found = checks_of(given) or detect(files)
+        if not given and Mechanism.EXAMPLES not in self.settings.run.without:
+            found = (*derived(files, prompt), *found)
+        return found or loads(files, prompt)
+
     def _work(self, task: Task, files: WorkCopy, recorder: Recorder) -> Ending:
         def progress(line: str) -> None:
             recorder.emit(Noted(text=line))
@@ -122,9 +132,10 @@ class Session:
                 on_text=self.on_text,
                 on_output=self.on_output,
                 sampling=self.settings.run.sampling,
+                without=frozenset(self.settings.run.without),
             )
             try:
-                return run_task(run, self.person, self._judge(task, recorder, make))
+                return run_task(run, self.person, self._judge(lambda: run.task, recorder, make))
             except BaseException:
                 with contextlib.suppress(Exception):  # what ended the run goes on up
                     self._keep_unfinished(run)
@@ -132,14 +143,16 @@ class Session:
         finally:
             sandbox.close()
 
-    def _judge(self, task: Task, recorder: Recorder, make: MakeSandbox) -> Judge:
+    def _judge(self, task: Callable[[], Task], recorder: Recorder, make: MakeSandbox) -> Judge:
+        """Judges by the checks that the task has when it is asked: a run may have added its own."""
+
         def verdict(files: WorkCopy) -> Evaluation:
             evaluation = judge(
                 WorkCopy(files.snapshot),
                 files,
-                task.checks,
+                task().checks,
                 lambda clean: make(clean, recorder.run_id),
-                timeout_s=task.limits.check_s,
+                timeout_s=task().limits.check_s,
                 on_result=lambda result: recorder.emit(CheckRan(purpose="verdict", result=result)),
             )
             if any(result.status == Status.SANDBOX_LOST for result in evaluation.results):
@@ -220,7 +233,7 @@ class Session:
 
         def verdict(files: WorkCopy) -> Evaluation:
             make = self.sandbox(lambda _: None, image_profile(task.checks, files.paths()))
-            return self._judge(task, recorder, make)(files)
+            return self._judge(lambda: task, recorder, make)(files)
 
         return verdict
 

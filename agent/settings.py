@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from agent.errors import UsageError
+from agent.mechanisms import Mechanism
 from memory.records import Limits
 from sandbox.registries import DEFAULT as DEFAULT_REGISTRIES
 
@@ -65,6 +66,8 @@ class RunSettings(Section):
     check_s: float = Field(Limits().check_s, ge=0)
     sampling: bool = True
     """Sample candidate changes and run them before the action loop."""
+    without: tuple[Mechanism, ...] = ()
+    """Mechanisms that are switched off, to measure what they bring."""
 
     @property
     def limits(self) -> Limits:

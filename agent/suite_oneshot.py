@@ -1,5 +1,6 @@
 """The bare model as an agent of a suite: one greedy answer, no tools. What every scaffold must beat."""
 
+import ast
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,8 @@ from agent import context
 from agent.localize import Suspect, decoded, suspects
 from agent.merge import merged
 from agent.proposers import block
+from agent.source import lines_of, parsed
+from agent.suite_read_multipl_e import LANGUAGES
 from agent.suite_task import Attempt, SuiteTask
 from memory.records import Completion, Message
 from model.errors import PromptTooLong, Unsupported
@@ -21,7 +24,8 @@ LEAST_TOKENS, MOST_TOKENS = 1024, 2048
 """Room of the answer: the prompt must leave the first, the answer may take the second."""
 COMPLETED = frozenset({"humaneval", "mbpp", "multipl_e"})
 """Suites of one function, asked in the words in which the published figures were made."""
-FENCE_END = ("\n```\n",)
+_DOES = (ast.Expr, ast.If, ast.Assert, ast.For, ast.While, ast.With, ast.Try)
+"""Statements that no function needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class OneShot:
             asked = _question(task, repo, prompt, model)
             sampling = Sampling(
                 max_tokens=max(LEAST_TOKENS, _room(model, asked.messages)),
-                stop=FENCE_END if asked.begun else (),
+                stop=context.COMPLETE_STOPS if asked.begun else (),
             )
             try:
                 (completion,) = model.chat(asked.messages, sampling)
@@ -90,9 +94,16 @@ def _question(task: SuiteTask, repo: Path, prompt: str, model: Model) -> _Questi
     (path,) = task.answers
     text = _text(repo, path)
     complete = task.language if task.suite in COMPLETED else ""
-    messages = context.oneshot_messages(prompt, {path: text}, complete=complete)
+    shown = _without_body(text, complete) if complete else text
+    messages = context.oneshot_messages(prompt, {path: shown}, complete=complete)
     begun = messages[-1].content if messages[-1].role == "assistant" else ""
     return _Question(path, messages, begun)
+
+
+def _without_body(stub: str, language: str) -> str:
+    """What was published: a stub without the body that only makes it compile."""
+    found = next((each for code, each in LANGUAGES.items() if code == language), None)
+    return stub.rstrip().removesuffix(found.body.rstrip()) if found else stub
 
 
 def _located(repo: Path, prompt: str, model: Model) -> _Question:
@@ -115,9 +126,29 @@ def _text(repo: Path, path: str) -> str:
 
 def _answer(asked: _Question, repo: Path, completion: Completion) -> dict[str, bytes | None]:
     """The first code block, also one that the window cut, as the file that it changes."""
-    code = block(asked.begun + completion.text)
-    if not code.strip() or not asked.path:
+    code = block(f"{asked.begun}{completion.text}")
+    if not code.strip("`\n ") or not asked.path:
         return {}
     old = _text(repo, asked.path)
-    new = merged(old, code) if asked.path.endswith(".py") else code
-    return {asked.path: (new.rstrip() + "\n").encode("utf-8", "surrogateescape")}
+    if asked.begun and asked.path.endswith(".py"):
+        code = _defined(code)
+    code = merged(asked.path, old, code) or code
+    return {asked.path: (code.rstrip() + "\n").encode("utf-8", "surrogateescape")}
+
+
+def _defined(script: str) -> str:
+    """The script without what it would do at its import, such as trying itself out, as EvalPlus cuts it."""
+    tree = parsed(script)
+    if tree is None:
+        return script
+    lines = lines_of(script)
+    kept = [node for node in tree.body if not isinstance(node, _DOES)]
+    firsts = [min([node.lineno, *(each.lineno for each in _decorators(node))]) for node in kept]
+    texts = ["\n".join(lines[first - 1 : node.end_lineno]) for first, node in zip(firsts, kept, strict=True)]
+    return "\n\n\n".join(texts) + "\n"
+
+
+def _decorators(node: ast.stmt) -> list[ast.expr]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return node.decorator_list
+    return []

@@ -18,6 +18,9 @@ from sandbox.workcopy import WorkCopy
 __all__ = ["Evidence", "examine", "improved", "is_test_path", "judge"]
 
 
+OWN = "; no check but ADI's own shows it, a person must look"
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a change does to the files that prove it; sorted paths."""
@@ -62,9 +65,9 @@ def judge(
 ) -> Evaluation:
     """Run every check, each in a fresh sandbox. Raises SandboxError, PatchError when the change is none.
 
-    Accepted means: all checks pass, and the change touches no existing test, plants nothing and needs
-    nobody's approval. A change that passes but touches one is not accepted; its `detail` says that a
-    person must look.
+    Accepted means: all checks pass, one of them at least is not ADI's own, and the change touches no
+    existing test, plants nothing and needs nobody's approval. A change that passes but touches one is not
+    accepted; its `detail` says that a person must look.
 
     `baseline` (results of the same checks before the change) relaxes one thing, for repositories with
     unrelated failing tests: a check that still fails counts as passing when every test that fails now
@@ -77,14 +80,15 @@ def judge(
     holds = [result.passed or improved(before.get(result.check), result) for result in results]
     guarded = tuple(sorted({*protected(changed.changed(), changed.paths()), *evidence.planted}))
     asks = bool(evidence.changed or evidence.deleted or guarded)
+    proven = any(check.origin != "written" for check in checks)
     return Evaluation(
         results=results,
         reward=sum(result.passed for result in results) / len(results) if results else 0.0,
-        accepted=bool(results) and all(holds) and not asks,
+        accepted=proven and all(holds) and not asks,
         changed_tests=evidence.changed,
         deleted_tests=evidence.deleted,
         protected=guarded,
-        detail=_detail(results, holds, evidence, guarded),
+        detail=_detail(results, holds, evidence, guarded) + ("" if proven else OWN),
     )
 
 

@@ -3,11 +3,12 @@
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from agent.mechanisms import Mechanism
 from agent.percolate import Listener, Recorder
 from agent.person import Decision, Person, PlanAnswer
 from agent.run import Desk, Run
@@ -29,6 +30,9 @@ CHECK = Check(name="calc", command=f"{PYTHON} test_calc.py")
 PLAN = f"- Add instead of subtracting | files: calc.py | check: {CHECK.name}\n"
 WRITE = f"write calc.py\n```python\n{MENDED}```\n"
 """An action that mends the program."""
+
+UNSCRIPTED = (Mechanism.MUTATIONS, Mechanism.LOCATED_PLAN, Mechanism.COVERAGE, Mechanism.OWN_TESTS)
+"""Off where a test scripts what the model does: these would mend the little programs without it."""
 
 Reply = str | ModelError
 T = TypeVar("T")
@@ -96,6 +100,7 @@ def open_run(
     limits: Limits | None = None,
     prompt: str = "make the check pass",
     sampling: bool = True,
+    without: Iterable[Mechanism] = UNSCRIPTED,
     n_ctx: int = 8192,
     listeners: Sequence[Listener] = (),
 ) -> Iterator[Run]:
@@ -115,7 +120,8 @@ def open_run(
         recorder = Recorder(store, store.start_run(task), listeners)
         desk = Desk(recorder.emit, recorder.keep, repo, places.journal, places.patches / "run.patch")
         model = ScriptedModel(script, n_ctx=n_ctx)
-        yield Run(task, files, sandbox, model, recorder, desk, sampling=sampling)
+        off = frozenset(without)
+        yield Run(task, files, sandbox, model, recorder, desk, sampling=sampling, without=off)
 
 
 @contextlib.contextmanager
@@ -131,7 +137,7 @@ def open_local(
     places = directories()
     with Store.open(places.database) as store:
         yield Session(
-            settings=Settings.model_validate({"run": dict(settings or {})}),
+            settings=Settings.model_validate({"run": {"without": UNSCRIPTED, **(settings or {})}}),
             repo=repo,
             person=person,
             listeners=listeners,

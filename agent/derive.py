@@ -1,0 +1,82 @@
+"""Checks that the task's own words make: its examples, and those of the functions that wait for a body.
+
+A person who gives an example has said what is right, so it is made a check before any model is asked.
+"""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from agent.localize import decoded, unshown
+from agent.syntax import functions, is_stub
+from feedback.examples import check_of_examples, find_examples
+from memory.records import Check
+from sandbox.workcopy import WorkCopy
+
+TARGETS = 3
+"""Files that examples are looked for."""
+
+
+def derived(files: WorkCopy, prompt: str) -> tuple[Check, ...]:
+    """Checks of origin `examples`, with unique names; empty where the task gives no example."""
+    checks: list[Check] = []
+    for path in targets(files, prompt):
+        found = [_examples(files, path, prompt)]
+        checks += [check for check in found if check is not None]
+    named: dict[str, Check] = {}
+    for check in checks:
+        name = check.name if check.name not in named else f"{check.name} {len(named) + 1}"
+        if all(check.files != other.files for other in named.values()):
+            named[name] = check.model_copy(update={"name": name})
+    return tuple(named.values())
+
+
+def targets(files: WorkCopy, prompt: str) -> list[str]:
+    """Source files that the task is about: named by their paths, or by what they define."""
+    paths = [path for path in files.paths() if path in prompt and _is_code(path)]
+    if not paths:
+        paths = [path for path in files.paths() if _is_code(path)][:TARGETS]
+    return list(dict.fromkeys(paths))[:TARGETS]
+
+
+def _is_code(path: str) -> bool:
+    return bool(language_key(path))
+
+
+def language_key(path: str) -> str:
+    """The ending by which feedback knows a language, such as `py`; empty for other files."""
+    return _KEYS.get(PurePosixPath(path).suffix, "")
+
+
+_KEYS = {f".{key}": key for key in ("py", "js", "ts", "java", "cpp", "rs", "php", "go")}
+
+
+def _examples(files: WorkCopy, path: str, prompt: str) -> Check | None:
+    """The examples of the task, and of the functions in the file that have no body yet."""
+    language = language_key(path)
+    text = "" if unshown(files, path) else decoded(files.read(path))
+    found = [*find_examples(prompt, language, entry=next(_named(path, text, prompt), ""))]
+    for name in _open(path, text):
+        found += find_examples(text, language, entry=name)
+    return check_of_examples(tuple(dict.fromkeys(found)), path, language)
+
+
+def _named(path: str, text: str, prompt: str) -> Iterator[str]:
+    """Functions of the file that the task names."""
+    return (span.name for span in functions(path, text) if span.name in prompt)
+
+
+def _open(path: str, text: str) -> list[str]:
+    return [span.name for span in functions(path, text) if is_stub(path, text, span)]
+
+
+def loads(files: WorkCopy, prompt: str) -> tuple[Check, ...]:
+    """Where nothing else can be checked: that the Python files in question can be read by Python at all.
+
+    It shows nothing of the task, so a person decides; empty where no Python file is in question.
+    """
+    paths = [path for path in targets(files, prompt) if path.endswith(".py")]
+    if not paths:
+        return ()
+    command = f"python3 -m py_compile {' '.join(map(shlex.quote, paths))}"
+    return (Check(name="loads", command=command, origin="written"),)
