@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -70,13 +71,16 @@ class Container:
         run_id: str,
         limits: SandboxLimits,
         isolation: Isolation | None = None,
+        mounts: Mapping[str, Path] | None = None,
     ) -> None:
         """Start it; `isolation` None takes the engine's default runtime as it is.
 
+        `mounts` are folders of the host by their place inside, where nothing can be written to them.
         Raises WeakerThanAsked, with nothing run in it, when not all that was asked for is in force.
         """
         self._client = client
         self._isolation = isolation
+        self._mounts = dict(mounts or {})
         self._own_kernel = False
         self.id = f"adi-{uuid4().hex[:16]}"
         """What the engine calls it: a name of ours until the engine has told its id."""
@@ -140,6 +144,7 @@ class Container:
             log_config={"Type": "none"},
             ulimits=[{"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": 4096, "Hard": 4096}],
             auto_remove=True,
+            binds=[f"{folder}:{inside}:ro" for inside, folder in self._mounts.items()],
         )
         return config
 

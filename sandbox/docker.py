@@ -4,6 +4,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox import counters, listing
@@ -62,13 +63,15 @@ class DockerSandbox:
         caps: ArchiveCaps | None = None,
         client: "APIClient | None" = None,
         isolation: Isolation | None = None,
+        mounts: Mapping[str, Path] | None = None,
     ) -> None:
         """Start a container. `ignored` tells which new files are not worth copying out (WorkCopy.ignored).
 
+        `mounts` are folders of the host by their place inside, read-only.
         Raises DockerMissing, ImageMissing, SandboxLost, WeakerThanAsked, DiskFull (the copy is larger than
         the work area).
         """
-        self._isolation = isolation
+        self._isolation, self._mounts = isolation, mounts
         self._image, self._run_id, self._limits = image, run_id, limits or SandboxLimits()
         self._ignored, self._caps = ignored, caps or ArchiveCaps()
         self._archive = archive
@@ -96,7 +99,9 @@ class DockerSandbox:
     def _ready(self) -> Container:
         """The container, a fresh one where there is none."""
         if self._container is None:
-            container = Container(self._client, self._image, self._run_id, self._limits, self._isolation)
+            container = Container(
+                self._client, self._image, self._run_id, self._limits, self._isolation, self._mounts
+            )
             try:
                 list_script = f"{_LINK_MODULES}{listing.script(self._pruned)}"
                 if self._overlay:

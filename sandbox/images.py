@@ -135,6 +135,15 @@ def recipe(profile: str) -> Recipe:
     return Recipe("-".join(added), common.tag, packages, setup)
 
 
+def extended(profile: str, name: str, packages: Sequence[str]) -> Recipe:
+    """A profile's image with packages that only one use of it needs, under a name of its own.
+
+    Raises ImageMissing for an unknown profile.
+    """
+    parent = recipe(profile)
+    return Recipe(f"{parent.profile}-{name}", parent.tag, tuple(packages), ())
+
+
 def _install(packages: Sequence[str]) -> str:
     """Shell words that install packages; a mirror without backports is used without them."""
     return (
@@ -158,7 +167,11 @@ def ensure_image(
 
     Raises DockerMissing, ImageMissing (with the command that helps).
     """
-    wanted = recipe(profile)
+    return ensure(recipe(profile), progress, client)
+
+
+def ensure(wanted: Recipe, progress: Progress = lambda _line: None, client: "APIClient | None" = None) -> str:
+    """The same for a recipe; of its parents the common image is made when it is not there, no other."""
     engine = client or connect()
     try:
         if not is_present(wanted.tag, engine):
@@ -238,4 +251,4 @@ def _build(client: "APIClient", wanted: Recipe, progress: Progress) -> None:
         raise ImageMissing(f"building {wanted.tag} failed: {last[:300]}", "try again: adi doctor --fix")
 
 
-__all__ = ["LANGUAGES", "PROFILES", "Recipe", "ensure_image", "is_present", "recipe"]
+__all__ = ["LANGUAGES", "PROFILES", "Recipe", "ensure", "ensure_image", "extended", "is_present", "recipe"]

@@ -248,12 +248,11 @@ class _Workshop(Container):
         gate: Path,
         isolation: Isolation | None = None,
     ) -> None:
-        self._room, self._gate = limits.room_bytes, gate
-        super().__init__(client, image, run_id, limits.sandbox, isolation)
+        self._room = limits.room_bytes
+        super().__init__(client, image, run_id, limits.sandbox, isolation, {GATE: gate})
 
     def _host_config(self, limits: SandboxLimits) -> dict[str, object]:
         config = super()._host_config(limits)
-        config["Binds"] = [f"{self._gate}:{GATE}:ro"]
         tmpfs = config["Tmpfs"]
         assert isinstance(tmpfs, dict)
         room = f"rw,exec,nosuid,nodev,size={self._room},nr_inodes={_ENTRIES},uid=1000,gid=1000,mode=0755"
