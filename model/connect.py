@@ -65,15 +65,32 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
         served = "" if choice.name == DEFAULT else choice.name
         return connect_url(choice.url, choice.api_key, served, catalogue, call_s=choice.call_s)
     serve = choice.serve()
+    find = finder(choice, progress)
+    family = catalogue.models[serve.name].family if serve.name in catalogue.models else ""
+    fim = catalogue.fim(family or catalogue.family_of(serve.name))
+    transport = Transport(find, attempts=3, call_s=choice.call_s, hint="adi serve --status")
+    return LlamaModel(transport, name=serve.name, fim=fim)
+
+
+def finder(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None) -> Callable[[], Endpoint]:
+    """What tells where the chosen server answers now; the local one is started where need be.
+
+    Raises UnknownModel or ModelMissing, and the function it gives ServerFailed.
+    """
+    if choice.engine == "url":
+        return lambda: Endpoint(_base(choice.url), choice.api_key)
+    serve = choice.serve()
 
     def find() -> Endpoint:
         state = ensure(serve, choice.data_dir / "server", progress)
         return Endpoint(state.url, state.token)
 
-    family = catalogue.models[serve.name].family if serve.name in catalogue.models else ""
-    fim = catalogue.fim(family or catalogue.family_of(serve.name))
-    transport = Transport(find, attempts=3, call_s=choice.call_s, hint="adi serve --status")
-    return LlamaModel(transport, name=serve.name, fim=fim)
+    return find
+
+
+def _base(url: str) -> str:
+    """The address without `/v1`."""
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def connect_url(
@@ -82,7 +99,7 @@ def connect_url(
     """The model behind a URL, with or without `/v1` at its end. Raises Unreachable or UnknownModel."""
     if not url.startswith(("http://", "https://")):
         raise ModelError(f"{url!r} is no address of a model server", "set model.url to http://HOST:PORT")
-    base = url.rstrip("/").removesuffix("/v1")
+    base = _base(url)
     transport = Transport(lambda: Endpoint(base, api_key), attempts=attempts, call_s=call_s, hint=HINT)
     try:
         found = probe(transport, name)

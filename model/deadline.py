@@ -19,7 +19,7 @@ class Deadline:
         self.passed = False
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._pass)
+        self._timer = threading.Timer(seconds, self.cut)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -41,7 +41,8 @@ class Deadline:
                 if self.passed:
                     self._shut()
 
-    def _pass(self) -> None:
+    def cut(self) -> None:
+        """End the request: the deadline is here, or somebody calls it off."""
         with self._lock:
             self.passed = True
             self._shut()

@@ -70,7 +70,7 @@ class Transport:
         self._client = httpx2.Client(
             timeout=httpx2.Timeout(10.0, read=read_s),
             limits=httpx2.Limits(max_keepalive_connections=0),
-            trust_env=not _is_loopback(self._endpoint.url),
+            trust_env=not is_loopback(self._endpoint.url),
         )
 
     @property
@@ -173,14 +173,14 @@ class Transport:
             return RequestRefused(said, "the setting model.api_key_env names the variable that holds the key")
         if status in (404, 405, 501):
             return Unsupported(f"{path} ({status}: {text})")
-        if too_long := _too_long(content):
+        if too_long := refused_as_too_long(content):
             return too_long
         if status == 429 or status >= 500:
             return Overloaded(said, self._hint, _retry_after(response))
         return RequestRefused(said)
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
 
 
@@ -200,7 +200,7 @@ def _decode(content: bytes, where: str) -> Any:
         raise ServerFailed(f"{where} did not answer with JSON: {content[:80]!r}") from error
 
 
-def _too_long(content: bytes) -> PromptTooLong | None:
+def refused_as_too_long(content: bytes) -> PromptTooLong | None:
     """A server's own refusal of a prompt: llama.cpp's with its numbers, or OpenAI's and vLLM's in words."""
     try:
         error = json.loads(content)
