@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from pydantic import TypeAdapter
 
@@ -114,6 +114,12 @@ class ResultsFile:
             os.fsync(self._file.fileno())
             self.rows.append(row)
             return len(self.rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let others write; a file without any row is not left behind."""

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -51,7 +50,7 @@ def run_suite(
     Raises UsageError for results of another measurement, and what means that the environment is missing.
     """
     stop = stopping or threading.Event()
-    with closing(ResultsFile(results)) as file:
+    with ResultsFile(results) as file:
         if file.bad:
             on_bad(file.bad, damaged(results))
         if tasks:
@@ -62,8 +61,6 @@ def run_suite(
         telling = threading.Lock()
 
         def work(task: SuiteTask) -> None:
-            if stop.is_set():
-                return
             row = run_one(task, agent, seed, make_sandbox)
             with telling:
                 on_row(row, file.add(row) - before, len(tasks))
@@ -76,24 +73,29 @@ def run_suite(
 def _all(
     work: Callable[[SuiteTask], None], tasks: Sequence[SuiteTask], jobs: int, stop: threading.Event
 ) -> None:
-    """Work on all tasks. What ends one ends the suite; tasks that run are waited for."""
-    try:
-        if jobs <= 1:  # in this thread, where Ctrl-C breaks off what runs
-            for task in tasks:
-                work(task)
+    """Work on all tasks. What ends one ends the suite: none begins, those that run are waited for."""
+
+    def guarded(task: SuiteTask) -> None:
+        if stop.is_set():
             return
-        with ThreadPoolExecutor(jobs, "eval") as pool:
-            futures = [pool.submit(work, task) for task in tasks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    except BaseException:
-        stop.set()
-        raise
+        try:
+            work(task)
+        except BaseException:
+            stop.set()
+            raise
+
+    if jobs <= 1:  # in this thread, where Ctrl-C breaks off what runs
+        for task in tasks:
+            guarded(task)
+        return
+    with ThreadPoolExecutor(jobs, "eval") as pool:
+        futures = [pool.submit(guarded, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:  # Ctrl-C comes here, not to the threads
+            stop.set()
+            raise
 
 
 def run_one(task: SuiteTask, agent: Agent, seed: int, make_sandbox: MakeSandbox) -> Row:
