@@ -72,7 +72,8 @@ def pytest_exception_interact(node: Any, call: Any, report: Any) -> None:
     """A file of tests that cannot be imported counts as a failing test."""
     if report.__class__.__name__ == "CollectReport" and _watched(node.config):
         _witness.begin(node.nodeid)
-        _witness.failed(call.excinfo.value, call.excinfo.tb)
+        error = call.excinfo.value.__cause__ or call.excinfo.value
+        _witness.failed(error, error.__traceback__)
         _witness.end("failed")
 
 

@@ -1,0 +1,69 @@
+"""Suspicion by execution in the order of a file's lines, and of the files."""
+
+import ast
+
+from agent.executed import by_execution
+from agent.localize import suspects
+from feedback.runtime import Cover, ObservedTest, RuntimeEvidence
+from memory.records import CheckResult, Status
+from sandbox.workcopy import WorkCopy, snapshot
+from tests.conftest import RepoFactory
+
+TEXT = """\
+LIMIT = 3
+
+def early(x):
+    if x:
+        return [
+            x,
+            1,
+        ]
+    return 0
+
+class Box:
+    def __repr__(self):
+        return "box"
+
+def never():
+    return 5
+"""
+FAILED = CheckResult(check="c", status=Status.NONZERO, exit_code=1, passed=False)
+
+
+def test_statements_are_whole_and_definitions_and_reprs_come_last() -> None:
+    scores = {1: 0.9, 3: 0.9, 4: 0.5, 6: 0.8, 13: 1.0}
+    found = by_execution(scores, ast.parse(TEXT), set())
+    assert sorted(found, key=lambda line: (-found[line], line)) == [5, 6, 7, 8, 4, 1, 3, 13]
+    assert found[5] == found[8] == 0.8
+    assert by_execution(scores, ast.parse(TEXT), {"repr"})[13] == 1.0
+    assert by_execution(scores, None, set()) == scores
+
+
+def test_lines_that_no_failing_test_ran_come_last_and_files_that_one_ran_are_suspects(
+    make_repo: RepoFactory,
+) -> None:
+    repo = make_repo({"pkg/deep.py": TEXT, "other.py": "x = 1\n", "tests/test_it.py": "import other\n"})
+    files = WorkCopy(snapshot(repo, repo.parent / "shadow"))
+    assert [suspect.path for suspect in suspects(files, [FAILED], "")] == ["other.py"]
+    evidence = RuntimeEvidence(
+        check="c",
+        tests=(
+            ObservedTest(test="a", outcome="failed", covers=(0, 3)),
+            ObservedTest(test="b", outcome="passed", covers=(1, 3)),
+        ),
+        covers=(
+            Cover(path="pkg/deep.py", ranges=((4, 4), (9, 9))),
+            Cover(path="pkg/deep.py", ranges=((4, 6),)),
+            Cover(path="pkg/deep.py", ranges=((1, 1), (3, 3), (11, 12), (15, 15))),
+            Cover(path="tests/test_it.py", ranges=((1, 1),)),
+        ),
+        imported=(2,),
+        complete=True,
+        traced=True,
+        duration_s=1.0,
+    )
+    found = suspects(files, [FAILED], "", evidence)
+    assert [suspect.path for suspect in found] == ["pkg/deep.py", "other.py"]
+    assert found[0].lines[:2] == (9, 4)
+    assert found[0].lines[-1] == 16
+    assert found[0].functions[0].name == "early"
