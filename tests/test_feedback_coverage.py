@@ -123,19 +123,23 @@ def test_values_where_a_pytest_test_raised() -> None:
 
 
 def test_a_test_that_never_ends_is_ended_and_the_others_run() -> None:
-    hangs = "import time\n\ndef test_a():\n    pass\n\n"
-    hangs += "def test_b():\n    n = 5\n    while n:\n        time.sleep(.01)\n"
-    evidence = watched({"test_gcd.py": hangs + "\ndef test_c():\n    assert 0\n"}, timeout_s=8)
+    hangs = "import signal, time\n\ndef test_a():\n    pass\n\n"
+    hangs += (
+        "def test_b():\n    signal.setitimer(signal.ITIMER_REAL, 0.1)\n"  # its share of the time, cut short
+    )
+    hangs += "    n = 5\n    while n:\n        time.sleep(.01)\n"
+    evidence = watched({"test_gcd.py": hangs + "\ndef test_c():\n    assert 0\n"})
     assert outcomes(evidence) == {"test_a": "passed", "test_b": "hung", "test_c": "failed"}
     hung = named(evidence, "test_b").raised
     assert hung is not None
-    assert hung.frames[-1].line in (8, 9)
+    assert hung.frames[-1].line in (9, 10)
     assert ("n", "5") in hung.frames[-1].values
 
 
 def test_a_program_that_swallows_every_interrupt_still_tells_where_it_was() -> None:
     text = "import os, signal\n\ndef stay(n):\n    while n:\n        try:\n            n -= 1\n"
-    text += "            os.kill(os.getpid(), signal.SIGINT)\n        except BaseException:\n            pass\nstay(2)\n"
+    text += "            os.kill(os.getpid(), signal.SIGINT)\n"
+    text += "        except BaseException:\n            pass\nstay(2)\n"
     evidence = watched({"x.py": text}, Check(name="x", command="python3 x.py"))
     assert evidence is not None
     assert not evidence.complete
@@ -356,16 +360,15 @@ def test_lines_of_each_unittest_test_in_a_container(box: DockerSandbox) -> None:
 
 @pytest.mark.container
 def test_nothing_of_the_watching_becomes_part_of_a_change(make_repo: RepoFactory, tmp_path: Path) -> None:
-    """Neither what was written, nor what a hanging run leaves; what the tests themselves write still does."""
-    work = WorkCopy(
-        snapshot(make_repo({"x.py": "open('made.txt', 'w').write('1')\nwhile 1: pass\n"}), tmp_path / "s")
-    )
-    with DockerSandbox(
-        work.archive(), image=recipe("python").tag, run_id="coverage", ignored=work.ignored
-    ) as sandbox:
-        evidence = observe(Check(name="x", command="python3 x.py"), sandbox, 1, work.paths())
+    """Neither what was written, nor what an interrupted run leaves; what the program writes still does."""
+    text = "import os\nopen('made.txt', 'w').write('1')\nos.kill(os.getpid(), 2)\n"
+    work = WorkCopy(snapshot(make_repo({"x.py": text}), tmp_path / "s"))
+    image = recipe("python").tag
+    with DockerSandbox(work.archive(), image=image, run_id="coverage", ignored=work.ignored) as sandbox:
+        evidence = observe(Check(name="x", command="python3 x.py"), sandbox, 60, work.paths())
         assert evidence is not None
-        assert evidence.covered(evidence.tests[0], "x.py") == {1, 2}
+        assert not evidence.complete
+        assert evidence.covered(evidence.tests[0], "x.py") == {1, 2, 3}
         assert work.absorb(sandbox.changes()) == ["made.txt"]
         assert sandbox.changes() == {}
     assert b".adi" not in work.diff()
