@@ -1,6 +1,7 @@
 # What a person or CI asks for. `make` alone lists it.
 PYTHON ?= python3
 JOBS ?= 2
+SUITE ?= quixbugs
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,7 +17,7 @@ help:
 	@echo 'make images  the sandbox images of all languages (about 8 minutes the first time)'
 	@echo 'make check   format, lint, types and house rules, in under a minute'
 	@echo 'make format  format the code'
-	@echo 'make bench   DATA=<dir of QuixBugs tasks>: measure the agent'
+	@echo 'make bench   DATA=<dir of the suites> [SUITE=quixbugs]: measure the agent'
 	@echo 'make clean   remove what these targets made in this directory'
 
 setup: $(STAMP)
@@ -81,9 +82,9 @@ demo: ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 bench: ready
-	@test -n '$(DATA)' || { echo 'usage: make bench DATA=<dir of QuixBugs tasks>'; exit 2; }
-	@echo 'bench: the agent on the tasks of $(DATA)'
-	@$(BIN)/adi eval quixbugs --data '$(DATA)'
+	@test -n '$(DATA)' || { echo 'usage: make bench DATA=<dir of the suites> [SUITE=quixbugs]'; exit 2; }
+	@echo 'bench: the agent on $(SUITE) of $(DATA)'
+	@$(BIN)/adi eval '$(SUITE)' --data '$(DATA)'
 
 clean:
 	@echo 'clean: virtual environment, caches and builds; models, images and the memory stay'

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from agent.errors import UsageError
 from agent.inert import inert_line
+from agent.mechanisms import Mechanism
 from agent.suite_read import SUITES, Part
 from agent.suite_report import compare, comparison_lines, figures, report_lines, task_lines
 from agent.suite_results import read_rows
@@ -87,6 +88,9 @@ def evaluate(
     languages: Annotated[str, typer.Option(help="Of multipl_e: such as py,java; empty means all.")] = "",
     tokens: Annotated[int | None, typer.Option(min=0, help="Tokens the model may write in one try.")] = None,
     wall: Annotated[float | None, typer.Option(min=0, help="Seconds of one try.")] = None,
+    without: Annotated[
+        list[Mechanism] | None, typer.Option(help="Measure ADI with this switched off; repeatable.")
+    ] = None,
     table: Table = None,
     as_json: AsJson = False,
     compare_with: Annotated[
@@ -99,12 +103,22 @@ def evaluate(
     suite = str(context.info_name)
     tasks = _tasks(suite, data, languages, part, only or [], limit)
     other = _rows_of(compare_with) if compare_with else []
-    run = {"check_s": suite_measure.CHECK_S, "completion_tokens": tokens, "wall_s": wall}
-    settings = load(None, {"run": run}).settings
-    results = out or directories().data / "eval" / f"{suite}-{agent}-{seed}.jsonl"
+    settings = load(
+        None,
+        {
+            "run": {
+                "check_s": suite_measure.CHECK_S,
+                "completion_tokens": tokens,
+                "wall_s": wall,
+                "without": without,
+            }
+        },
+    ).settings
+    name = suite_measure.full_name(agent, settings)
+    results = out or directories().data / "eval" / f"{suite}-{name}-{seed}.jsonl"
     if not resume:
         suite_measure.put_aside(results)
-    rows = suite_measure.measure(tasks, str(agent), results, settings, jobs=jobs, seed=seed)
+    rows = suite_measure.measure(tasks, agent, results, settings, jobs=jobs, seed=seed)
     lines = [*task_lines(rows), "", *report_lines(rows, len(tasks), max(task.tries for task in tasks))]
     if compare_with:
         lines += ["", *comparison_lines([rows, other])]

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.display import Display, make_console
-from agent.errors import UsageError
 from agent.inert import inert_line
 from agent.models import choice_of
 from agent.percolate import Listener
@@ -19,7 +18,7 @@ from agent.suite_oneshot import OneShot
 from agent.suite_run import run_suite
 from agent.suite_task import Agent, Row, SuiteTask
 from model.connect import connect
-from sandbox.protocol import Sandbox
+from sandbox.protocol import Sandbox, SandboxLimits
 from sandbox.workcopy import WorkCopy
 
 CHECK_S = 15.0
@@ -36,7 +35,7 @@ def measure(
     stopping = threading.Event()
     return run_suite(
         tasks,
-        agent_of(agent, settings, stopping),
+        agent_of(agent, settings, seed, stopping),
         results,
         make_sandbox=graders,
         jobs=jobs,
@@ -47,13 +46,36 @@ def measure(
     )
 
 
-def agent_of(name: str, settings: Settings, stopping: threading.Event) -> Agent:
-    """The agent of this name. Raises UsageError for one that is not there, EnvironmentMissing for a peer."""
+def full_name(agent: str, settings: Settings) -> str:
+    """The agent's name in its rows: ADI with mechanisms switched off is another agent."""
+    off = settings.run.without if agent == "adi" else ()
+    return "-".join([agent, *(["without", *sorted(off)] if off else [])])
+
+
+def agent_of(name: str, settings: Settings, seed: int, stopping: threading.Event) -> Agent:
+    """The agent of this name. Raises EnvironmentMissing for an outside agent that is not installed."""
+    choice = choice_of(settings, directories())
     if name == "adi":
-        return Adi(_opener(settings), stopping)
+        return Adi(_opener(settings), stopping, full_name(name, settings))
     if name == "oneshot":
-        return OneShot(lambda: connect(choice_of(settings, directories()), _say))
-    raise UsageError(f"no agent {name!r}", "adi, oneshot")
+        return OneShot(lambda: connect(choice, _say))
+    from agent.suite_peers import peer
+
+    return peer(
+        name,
+        choice,
+        wall_s=settings.run.wall_s,
+        seed=seed,
+        check_s=settings.run.check_s,
+        limits=SandboxLimits(
+            memory_bytes=settings.sandbox.memory_mb * 1024**2,
+            cpus=settings.sandbox.cpus,
+            pids=settings.sandbox.pids,
+            work_bytes=settings.sandbox.work_mb * 1024**2,
+        ),
+        stopping=stopping,
+        logs=directories().logs / "eval",
+    )
 
 
 def put_aside(results: Path) -> None:

@@ -3,7 +3,7 @@
 from itertools import product
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from agent.suite_report import compare, comparison_lines, figures, mcnemar, report_lines, task_lines, wilson
 from tests.suite_kit import row
@@ -24,6 +24,7 @@ def test_wilson_has_its_known_values(solved: int, total: int, low: float, high: 
     assert wilson(solved, total) == pytest.approx((low, high), abs=0.0005)
 
 
+@settings(deadline=None)
 @given(
     strategies.integers(1, 2000).flatmap(
         lambda n: strategies.tuples(strategies.integers(0, n), strategies.just(n))
