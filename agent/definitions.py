@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.grammars import COMMENTS, Tree, tree_of
+from agent.grammars import COMMENTS, Tree, inside, tree_of
 from agent.source import Span
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def function_name(tree: Tree, node: "Node") -> str:
             found = [child for child in node.named_children if child.type == "variable_declarator"]
             return _bound(tree, found[0], "name", "value") if len(found) == 1 else ""
         case "expression_statement":
-            child = node.named_child(0)
+            child = first_child(node)
             target = child and child.type == "assignment_expression" and child.child_by_field_name("left")
             if not child or not target or not _closure(child.child_by_field_name("right")):
                 return ""
@@ -119,7 +119,7 @@ def function_name(tree: Tree, node: "Node") -> str:
         case "public_field_definition":
             return _bound(tree, node, "name", "value")
     if tree.language in ("c", "cpp"):
-        return tree.text(_declared(node))
+        return tree.text(declared(node))
     return tree.text(node.child_by_field_name("name"))
 
 
@@ -132,7 +132,7 @@ def _closure(node: "Node | None") -> bool:
     return node is not None and node.type in _CLOSURES
 
 
-def _declared(node: "Node") -> "Node | None":
+def declared(node: "Node") -> "Node | None":
     """The name in a C declarator, however many pointers and scopes are around it."""
     current: Node | None = node
     while current is not None and current.type not in _NAMES:
@@ -141,7 +141,7 @@ def _declared(node: "Node") -> "Node | None":
             continue
         inner = current.child_by_field_name("declarator")
         if inner is None and current.type in ("reference_declarator", "parenthesized_declarator"):
-            inner = current.named_child(current.named_child_count - 1)
+            inner = current.named_children[-1] if current.named_child_count else None
         current = inner
     return current
 
@@ -149,19 +149,17 @@ def _declared(node: "Node") -> "Node | None":
 def owner_of(tree: Tree, node: "Node") -> str:
     """Owner that a function names itself: a Go receiver, a C++ scope, a JavaScript prototype."""
     if node.type == "method_declaration" and tree.language == "go":
-        kinds = [
-            item for item in _flat(node.child_by_field_name("receiver")) if item.type == "type_identifier"
-        ]
-        return tree.text(kinds[0]) if kinds else ""
+        receiver = inside(node.child_by_field_name("receiver") or node)
+        return next((tree.text(item) for item in receiver if item.type == "type_identifier"), "")
     if node.type == "expression_statement":
-        target = tree.text(node.named_child(0)).partition("=")[0].strip().split(".")
+        target = tree.text(first_child(node)).partition("=")[0].strip().split(".")
         return target[0] if len(target) > 2 and target[-2] == "prototype" else ""
     if tree.language == "cpp":
         found: Node | None = node
         while found is not None and found.type not in ("qualified_identifier", *_NAMES):
             inner = found.child_by_field_name("declarator")
             if inner is None and found.type == "reference_declarator":
-                inner = found.named_child(found.named_child_count - 1)
+                inner = found.named_children[-1] if found.named_child_count else None
             found = inner
         scope = ""
         while found is not None and found.type == "qualified_identifier":
@@ -169,6 +167,11 @@ def owner_of(tree: Tree, node: "Node") -> str:
             found = found.child_by_field_name("name")
         return scope
     return ""
+
+
+def first_child(node: "Node") -> "Node | None":
+    """The first named child; None without one, where tree-sitter raises IndexError."""
+    return node.named_children[0] if node.named_child_count else None
 
 
 def class_name(tree: Tree, node: "Node") -> str:
@@ -180,8 +183,3 @@ def class_name(tree: Tree, node: "Node") -> str:
         return ""
     name = tree.text(node.child_by_field_name(field)).partition("<")[0].strip()
     return name.rpartition("::")[2]
-
-
-def _flat(node: "Node | None") -> list["Node"]:
-    """The node and what it holds, for the small part of a tree that a receiver is."""
-    return [] if node is None else [node, *(item for child in node.children for item in _flat(child))]

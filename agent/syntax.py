@@ -7,14 +7,15 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from agent.definitions import definitions, functions
+from agent.definitions import definitions, first_child, functions
 from agent.grammars import COMMENTS, GrammarMissing, language_of, tree_of
+from agent.merge import merged
 from agent.source import Span, lines_of, parsed
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-__all__ = ["GrammarMissing", "Span", "code_lines", "functions", "is_stub", "language_of", "parses"]
+__all__ = ["GrammarMissing", "Span", "code_lines", "functions", "is_stub", "language_of", "merged", "parses"]
 
 COMMENT = ("#", "//", "/*", "*", "--")
 _BLOCKS = frozenset({"block", "statement_block", "compound_statement", "constructor_body"})
@@ -67,7 +68,7 @@ def _body(node: "Node | None") -> "Node | None":
     """The block of a function; None for one that is a single expression."""
     while node is not None and node.child_by_field_name("body") is None:  # const f = async () => {...}
         fields = (node.child_by_field_name(name) for name in ("value", "right"))
-        node = next((found for found in fields if found), node.named_child(0))
+        node = next((found for found in fields if found), first_child(node))
     body = node.child_by_field_name("body") if node else None
     return body if body and body.type in _BLOCKS else None
 

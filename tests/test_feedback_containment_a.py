@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.merge import merged
-from agent.syntax import code_lines, functions
+from agent.syntax import code_lines, functions, merged
 from feedback.checks import _PARSERS
 from feedback.detect import detect
 from feedback.evidence import bends_tests
@@ -176,7 +175,7 @@ SOURCES = {
 def test_feedback_a09_sources(source: str) -> None:
     depth = sys.getrecursionlimit()
     for old, new in ((source, "x = 2\n"), ("x = 2\n", source)):
-        assert seconds(lambda old=old, new=new: merged(old, new)) < SECONDS
+        assert seconds(lambda old=old, new=new: merged("a.py", old, new)) < SECONDS
         assert seconds(lambda old=old, new=new: lost_names("a.py", old, new)) < SECONDS
     assert seconds(lambda: syntax_error("a.py", source)) < SECONDS
     assert seconds(lambda: functions("a.py", source)) < SECONDS
