@@ -8,6 +8,7 @@ one operand alone. They cost no tokens, only runs; the checks decide as for ever
 
 import ast
 import itertools
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -72,6 +73,8 @@ def mutants(text: str, line: int) -> list[str]:
     if tree is None:
         return []
     lines = lines_of(text)
+    if line > len(lines):
+        return []
     old = lines[line - 1]
     scope = _scope(tree, line)
     found: dict[str, int] = {}
@@ -81,8 +84,25 @@ def mutants(text: str, line: int) -> list[str]:
             if changed != old:
                 found.setdefault(changed, rank)
     ranked = sorted(found, key=lambda item: found[item])
-    whole = [item for item in ranked if parsed("\n".join([*lines[: line - 1], item, *lines[line:]]))]
-    return whole[:PER_LINE]
+    return list(itertools.islice(_distinct(lines, line, scope, ranked), PER_LINE))
+
+
+def _distinct(lines: list[str], line: int, scope: ast.AST, texts: Iterable[str]) -> Iterator[str]:
+    """Texts that parse in their place and mean something new; only the scope around them is parsed."""
+    first, last = getattr(scope, "lineno", 1), getattr(scope, "end_lineno", len(lines))
+    before, after = lines[first - 1 : line - 1], lines[line:last]
+    seen = {_meaning([*before, lines[line - 1], *after])}
+    for text in texts:
+        meaning = _meaning([*before, text, *after])
+        if meaning and meaning not in seen:
+            seen.add(meaning)
+            yield text
+
+
+def _meaning(lines: list[str]) -> str:
+    """The syntax tree as text; empty when it does not parse."""
+    tree = parsed(textwrap.dedent("\n".join(lines)))
+    return ast.dump(tree) if tree else ""
 
 
 Change = tuple[int, int, str, int]
@@ -137,8 +157,8 @@ def _changes(node: ast.expr | ast.AugAssign, line: str, scope: ast.AST) -> Itera
             yield from _call(line, func, args)
     yield from _names(node, scope, first, last)
     if isinstance(node, ast.Name | ast.Call | ast.Subscript | ast.Attribute) and _is_value(node):
-        yield first, last, f"{text} + 1", 3
-        yield first, last, f"{text} - 1", 3
+        yield from ((first, last, f"{text} {sign} 1", 3) for sign in "+-")
+        yield from ((first, last, f"({text} {sign} 1)", 3) for sign in "+-")
         yield first, last, f"not {text}", 6
 
 
