@@ -39,6 +39,9 @@ def test_a_profile_is_a_sorted_set_of_languages() -> None:
     assert "nodejs" in node.dockerfile
     assert (mixed.profile, mixed.tag) == ("go-node", images.recipe("node-go").tag)
     assert {*node.packages, *images.recipe("go").packages} == set(mixed.packages)
+    with_git = images.extended("node", "git", ("git",))
+    assert with_git.tag.startswith("adi-sandbox:node-git-")
+    assert with_git.dockerfile.startswith(f"FROM {node.tag}\n")
     with pytest.raises(ImageMissing, match="cobol"):
         images.recipe("node-cobol")
 
