@@ -57,8 +57,9 @@ def test_what_holds_no_whole_expression_has_no_mutants(text: str) -> None:
 LINES = st.sampled_from(
     [
         "return a < b", "x = f(a, b)[a:b]", "items.append((a, b))", "for x in range(a, b):",
-        "return a if b else 1", "return {a: b for a in items}", "print(f'{a}', *items, sep=b)", "a, b = b, a", "return (yield a)",
-        "if a in items and b == 1:", "while a: b -= 1", "return lambda a: a + 1", "é = a + b",
+        "return a if b else 1", "return {a: b for a in items}", "print(f'{a}', *items, sep=b)", "a, b = b, a",
+        "return (yield a)", "if a in items and b == 1:", "while a: b -= 1",
+        "return lambda a: a + 1", "é = a + b",
     ]
 )  # fmt: skip
 
