@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from agent.executed import by_execution
 from agent.source import Span, decoded, lines_of, parsed
+from agent.symbols import Mention, mentioned
 from agent.syntax import code_lines, functions
 from feedback.runtime import RuntimeEvidence
 from feedback.suspicion import suspiciousness
@@ -40,6 +41,8 @@ FILES = 3
 """Suspect files looked into."""
 RAN = 3.0
 """Weight of the most suspicious line that failing tests ran, beside frames (4) and the task's words (8)."""
+NAMED = 6.0
+"""Most that definitions which the task names add to a file."""
 MAX_BYTES = 200_000
 """A larger source file is no suspect: it is data or generated."""
 
@@ -77,11 +80,25 @@ def suspects(
         for path in sources
     }
     _add_imports(scores, files, failures, results)
+    named = _mentions(files, prompt)
+    for path in scores.keys() & named.keys():
+        weights = [item.weight for item in named[path]]
+        scores[path] += min(NAMED, max(weights)) + 0.1 * min(NAMED, sum(weights) - max(weights))
     ranked = sorted((path for path in sources if scores[path] > 0), key=lambda path: (-scores[path], path))
     if not ranked and len(sources) <= FILES:
         ranked = sources
     shown = itertools.islice((path for path in ranked if not unshown(files, path)), FILES)
-    return [_suspect(files, path, failures, prompt, executed.get(path, {})) for path in shown]
+    return [
+        _suspect(files, path, failures, prompt, executed.get(path, {}), named.get(path, ())) for path in shown
+    ]
+
+
+def _mentions(files: WorkCopy, prompt: str) -> dict[str, list[Mention]]:
+    """Definitions that the task names, by their files."""
+    found: dict[str, list[Mention]] = {}
+    for item in mentioned(files, prompt):
+        found.setdefault(item.path, []).append(item)
+    return found
 
 
 def unshown(files: WorkCopy, path: str) -> str:
@@ -139,12 +156,22 @@ def _add_imports(
 
 
 def _suspect(
-    files: WorkCopy, path: str, failures: Sequence[Failure], prompt: str, executed: Mapping[int, float]
+    files: WorkCopy,
+    path: str,
+    failures: Sequence[Failure],
+    prompt: str,
+    executed: Mapping[int, float],
+    named: Sequence[Mention],
 ) -> Suspect:
     text = decoded(files.read(path))
     spans = functions(path, text)
     said = " ".join(f"{item.test} {item.source} {item.message}" for item in failures)
     words = set(_WORD.findall(f"{prompt} {said}"))
+    # A class that is named says little about which of its lines is meant.
+    told = [
+        (item.span.first, item.span.last, item.weight * (1.0 if item.symbol.is_function else 0.1))
+        for item in named
+    ]
     in_frames = {frame.line for item in failures for frame in item.frames if frame.path == path}
 
     ran = by_execution(executed, parsed(text), words) if executed and path.endswith(".py") else executed
@@ -153,6 +180,7 @@ def _suspect(
         around = [span for span in spans if span.first <= line <= span.last]
         value = 2.0 * any(span.first <= hit <= span.last for span in around for hit in in_frames)
         value += 1.0 * any(span.name in words for span in around)
+        value += max((weight for first, last, weight in told if first <= line <= last), default=0.0)
         return -ran.get(line, 0.0), -value - 1.0 * (line in in_frames)
 
     lines = sorted(code_lines(path, text), key=lambda line: (score(line), line))
