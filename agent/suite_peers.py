@@ -63,10 +63,13 @@ def peer(
 
     `image` is where it runs; empty means the task's own image with git, made when it is not there.
 
-    Raises UsageError for an unknown name, EnvironmentMissing when it is not installed, ModelError.
+    Raises UsageError for an unknown name and for no time limit, EnvironmentMissing when it is not installed,
+    ModelError.
     """
     if name not in KINDS:
         raise UsageError(f"no agent {name!r}", f"choose one of: {', '.join(KINDS)}")
+    if wall_s <= 0:  # a small model may go round in circles for ever
+        raise UsageError(f"the agent {name} needs a time limit", "set run.wall_s")
     folder = folder_of(choice.data_dir, name)
     if not (folder / "pyvenv.cfg").is_file():
         raise EnvironmentMissing(f"the agent {name} is not installed in {folder}", f"{INSTALL} {name}")

@@ -231,6 +231,8 @@ def test_an_agent_that_is_unknown_or_not_installed_is_told(adi_home: Path) -> No
     choice = ModelChoice(adi_home, "url", "tiny", "http://127.0.0.1:9")
     with pytest.raises(UsageError, match="no agent 'cursor'"):
         peer("cursor", choice, wall_s=1)
+    with pytest.raises(UsageError, match="needs a time limit"):
+        peer("mini", choice, wall_s=0)
     with pytest.raises(EnvironmentMissing) as found:
         peer("mini", choice, wall_s=1)
     assert found.value.hint == "python benchmarks/install_peers.py mini"
