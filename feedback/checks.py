@@ -16,6 +16,7 @@ from feedback.parse_node import parse_node
 from feedback.parse_php import parse_phpunit
 from feedback.parse_pytest import parse_pytest
 from feedback.parse_python import parse_unittest
+from feedback.parse_tap import parse_tap
 from feedback.profile import image_profile
 from feedback.report import Report
 from memory.records import Check, CheckResult, Status
@@ -40,10 +41,11 @@ _PARSERS: dict[str, Callable[[str, str], Report]] = {
     "ctest": parse_ctest,
     "junit": parse_junit,
     "phpunit": parse_phpunit,
+    "tap": parse_tap,
 }
 _UNNAMED = (parse_gtest, parse_catch)
 """Runners that have no command of their own: programs that `make test` may start."""
-_STRICT = ("pytest", "unittest", "go", "cargo", "ctest", "junit", "phpunit")
+_STRICT = ("pytest", "unittest", "go", "cargo", "ctest", "junit", "phpunit", "tap")
 """Kinds whose runner always tells how many tests passed."""
 
 

@@ -18,7 +18,7 @@ _CALLS = 600
 _ASSERTS = 100
 _CALL = re.compile(r"(?<![\w.'\"])[A-Za-z_][\w.]{0,120}\(")
 _PARTIAL = re.compile(
-    r"(?:[+*/%<>=&|([{.@-]|\b(?:not|lambda|await|if|elif|when|unless|while|until|return|def|class|in))\s*$"
+    r"(?:[+*/%<>=&|([{@-]|\b(?:not|lambda|await|if|elif|when|unless|while|until|return|def|class|in))\s*$|\.$"
 )
 _BULLET = re.compile(r"^\s*(?:[-*•>]+|\d+[.)]|\(?[a-z]\))\s+")
 _ASSERT = re.compile(r"(?:^|(?<=[`:;])|(?<=:\s))[ \t]{0,40}(assert[ \t]+)(?=\S)")

@@ -15,7 +15,8 @@ _DEEP = 60
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 STRING = re.compile(r"""[rRbBuU]{0,2}(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""")
 _NUMBER = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?j?(?![\w])")
-_WORD = re.compile(r"(?:True|False|None|true|false|null|none|TRUE|FALSE)\b(?![.(\[])")
+_WORD = re.compile(r"(?:True|False|None|true|false|null|none|TRUE|FALSE)\b(?![(\[]|\.\w)")
+_CLIKE = re.compile(r"(?:true|false|null|nil|undefined|None)\b(?![(\[]|\.\w)")
 _NAMES = {"true": "True", "false": "False", "null": "None", "none": "None", "TRUE": "True", "FALSE": "False"}
 _MAKER = re.compile(r"[A-Za-z_][\w.]{0,80}(?=\()")
 _POSTFIX = re.compile(r"\.[A-Za-z_]\w*|(?=[(\[])")
@@ -47,6 +48,13 @@ def call_end(text: str, bracket: int) -> int:
             break
         end = following
     return end
+
+
+def leading(text: str) -> tuple[str, str]:
+    """The literal of C-like languages that the text begins with, and the rest: a number, text or word."""
+    text = text.lstrip(" \t`")
+    match = STRING.match(text) or _NUMBER.match(text) or _CLIKE.match(text)
+    return (match[0], text[match.end() :]) if match else ("", text)
 
 
 def literal(text: str) -> tuple[str, str]:

@@ -7,11 +7,14 @@ read and never run here, and only its beginning counts (TEXT characters).
 from collections.abc import Sequence
 
 from feedback.example import Example, settled
-from feedback.example_check import python_check
+from feedback.example_check import FOLDER, NAME, python_check
+from feedback.example_comments import LANGUAGES, comment_examples
+from feedback.example_output import tests_in_output
+from feedback.example_programs import program_check
 from feedback.example_python import python_examples
 from memory.records import Check
 
-__all__ = ["Example", "check_of_examples", "find_examples"]
+__all__ = ["Example", "check_of_examples", "find_examples", "tests_in_output"]
 
 _PYTHON = ("py", "python")
 
@@ -23,13 +26,15 @@ def find_examples(text: str, language: str, *, entry: str = "") -> tuple[Example
     """
     if language in _PYTHON:
         return settled(python_examples(text, entry))
-    return ()
+    return settled(comment_examples(text, entry)) if language in LANGUAGES else ()
 
 
 def check_of_examples(examples: Sequence[Example], path: str, language: str) -> Check | None:
-    """The check that runs each example apart on the file at `path`; None where there is nothing to run."""
-    if not examples:
-        return None
-    if language in _PYTHON:
-        return python_check(examples, path)
-    return None
+    """The check that runs each example apart on the file at `path`; None where there is nothing to run.
+
+    Examples may come of several texts: where these contradict each other, the call is left out.
+    """
+    sure = settled(examples)
+    if sure and language in _PYTHON:
+        return python_check(sure, path)
+    return program_check(sure, path, language, FOLDER, NAME) if sure and language in LANGUAGES else None

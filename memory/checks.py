@@ -63,7 +63,7 @@ class Check(Record):
     command: str
     """Shell command, run at the root of the work copy."""
     kind: Literal[
-        "pytest", "unittest", "npm", "go", "cargo", "ctest", "junit", "phpunit", "make", "command"
+        "pytest", "unittest", "npm", "go", "cargo", "ctest", "junit", "phpunit", "tap", "make", "command"
     ] = "command"
     """Decides how its output is read."""
     files: dict[str, str] = {}

@@ -44,6 +44,7 @@ FORMS = {
     "f(1) should be 3, because of that.": [("f(1)", "3")],
     "f(1) gives 3 and f(2) gives 4": [("f(1)", "3"), ("f(2)", "4")],
     "f(1) equals 3": [("f(1)", "3")],
+    "f(1) returns true. f(2) should be None.": [("f(1)", "True"), ("f(2)", "None")],
     "f([1,\n  2]) => 7": [("f([1, 2])", "7")],
     "f(9, 1) ->9 - 1 - 2 = 6": [("f(9, 1)", "6")],
     "f(9, 1) ->9 - 1 - 2 = 7": [],
