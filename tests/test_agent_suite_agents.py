@@ -180,7 +180,10 @@ def test_one_function_is_asked_in_the_published_words(
     assert shown in user.content
     assert begun.role == "assistant"
     assert begun.content.endswith("\n```python\n")
-    assert attempt.answer["calc.py"] == MENDED.encode()
+    answer = (attempt.answer["calc.py"] or b"").decode()
+    assert "    return a + b\n" in answer
+    assert "pass" not in answer
+    assert "adds" not in answer
     assert run_one(given, OneShot(lambda: ScriptedModel([MENDED])), 0, local).solved
 
 
