@@ -15,7 +15,7 @@ from feedback.report import lines_of
 
 _TITLE = re.compile(r"^_{2,} (.{1,300}?) _{2,}$")
 _RULE = re.compile(r"^=+ .{0,80} =+$")
-_PLACE = re.compile(r"^(\S.{0,300}?):\d{1,8}: (?:in (test\w{0,200})|\w*(?:Error|Exception|Failed|Exit)?)\s*$")
+_PLACE = re.compile(r"^(\S.{0,300}?):\d{1,8}: (?:in (\S.{0,200}?)|\w*(?:Error|Exception|Failed|Exit)?)\s*$")
 _DEF = re.compile(r"^\s*(?:async )?def (test\w*)\(")
 _ASSERTION = re.compile(
     r"^(?:assert\b|self\.(?:assert|fail)\w*\(|with (?:self\.assertRaises|pytest\.raises))"
@@ -80,7 +80,7 @@ def _single(body: list[str], name: str) -> ast.FunctionDef | None:
     found: ast.FunctionDef | None = None
     for index, line in enumerate(body):
         match = _PLACE.match(line)
-        if not match or not match[2]:
+        if not match or not (match[2] or "").startswith("test"):
             continue
         shown: list[str] = []
         for following in body[index + 1 : index + 40]:
