@@ -180,7 +180,10 @@ class Tree:
 
     def last_line(self, node: "Node") -> int:
         """The last line that holds text of the node."""
-        return self.line(max(node.start_byte, node.start_byte + len(self.bytes(node).rstrip()) - 1))
+        end = node.end_byte
+        while end > node.start_byte + 1 and self.data[end - 1 : end].isspace():
+            end -= 1
+        return self.line(max(node.start_byte, end - 1))
 
     def bytes(self, node: "Node") -> bytes:
         return self.data[node.start_byte : node.end_byte]
@@ -210,10 +213,11 @@ def tree_of(path: str, text: str, language: str = "") -> Tree | None:
     from tree_sitter import Parser
 
     until = time.thread_time() + PARSE_S
-    tree = Parser(_grammar(language)).parse(
-        lambda offset, _: data[offset:], progress_callback=lambda *_: time.thread_time() > until
-    )
-    if tree is None:
+    try:
+        tree = Parser(_grammar(language)).parse(
+            lambda offset, _: data[offset:], progress_callback=lambda *_: time.thread_time() > until
+        )
+    except ValueError:  # it was stopped
         return None
     return Tree(language, data, tree.root_node, [0, *(found.end() for found in _BREAK.finditer(data))])
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from agent.definitions import definitions
+from agent.definitions import definitions, signature_start
 from agent.grammars import MAX_BYTES, language_of, tree_of
 from agent.source import Span, decoded, lines_of
 from feedback.verdict import is_test_path
@@ -79,13 +79,12 @@ def outline(suffix: str, data: bytes) -> Outline:
     text = decoded(data)
     path = f"file{suffix}"
     tree = tree_of(path, text)
-    symbols = []
+    lines, symbols = lines_of(text), []
     for found in definitions(tree) if tree else ():
         body = found.node.child_by_field_name("body")
-        begin = tree.data[found.outer.start_byte : body.start_byte] if tree and body else b""
-        lines = lines_of(text)[found.span.first - 1 : found.span.first]
-        said = decoded(begin).partition("\n")[0] if not begin else " ".join(decoded(begin).split())
-        signature = (said or (lines or [""])[0].strip()).rstrip(" {:=>").strip()
+        begin = tree.data[signature_start(found.outer) : body.start_byte] if tree and body else b""
+        said = " ".join(decoded(begin).split()) or lines[found.span.first - 1].strip()
+        signature = said.rstrip(" {:=>").strip()
         symbols.append(Symbol(found.span, found.is_function, signature[:SIGNATURE_CHARS]))
     return Outline(tuple(symbols), Counter(_IDENTIFIER.findall(text)))
 
