@@ -4,6 +4,7 @@ tree-sitter with one wheel per language: they hold their grammars and need no ne
 """
 
 import bisect
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -196,7 +197,10 @@ class Tree:
         """Nodes of these types in order."""
         from tree_sitter import QueryCursor
 
-        # No progress callback here: it crashes the process (tree-sitter 0.26.1). _HOPELESS keeps it quick.
+        # A progress callback would crash the process here (tree-sitter 0.26.1), and a query of a broken text
+        # of nothing but signs takes a time that grows with its square: such a text defines nothing.
+        if self.root.has_error and self.root.descendant_count > max(20_000, len(self.data) // 2):
+            return []
         found = QueryCursor(_query(self.language, kinds)).captures(self.root)
         return sorted(found.get("node", []), key=lambda node: (node.start_byte, -node.end_byte))
 
@@ -213,10 +217,13 @@ def tree_of(path: str, text: str, language: str = "") -> Tree | None:
     from tree_sitter import Parser
 
     until = time.thread_time() + PARSE_S
+    ticks = itertools.count(1)  # asking for the time costs as much as parsing in between
+
+    def late(*_: object) -> bool:
+        return next(ticks) % 64 == 0 and time.thread_time() > until
+
     try:
-        tree = Parser(_grammar(language)).parse(
-            lambda offset, _: data[offset:], progress_callback=lambda *_: time.thread_time() > until
-        )
+        tree = Parser(_grammar(language)).parse(lambda offset, _: data[offset:], progress_callback=late)
     except ValueError:  # it was stopped
         return None
     return Tree(language, data, tree.root_node, [0, *(found.end() for found in _BREAK.finditer(data))])

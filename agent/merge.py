@@ -47,6 +47,8 @@ def merged(path: str, old: str, new: str) -> str:
     """
     if not old.strip() or not language_of(path):
         return new
+    if new.strip() == old.strip():
+        return old
     before = tree_of(path, old)
     if before is None or (before.root.has_error and not _readable(before)):
         return new

@@ -15,10 +15,11 @@ FILES: dict[str, str | bytes] = {
     ),
     "pkg/cache.py": (
         "class LRU:\n    def __init__(self, size=3):\n        self.size = size\n\n"
-        "    def set(self, key, value):\n        return value\n\n    def get(self, key):\n        return key\n\n\n"
+        "    def set(self, key, value):\n        return value\n\n"
+        "    def get(self, key):\n        return key\n\n\n"
         "class Small(LRU):\n    def get(self, key):\n        return None\n"
     ),
-    "pkg/tree.py": "class Tree:\n    def get(self, key):\n        return key\n\n    def size(self):\n        pass\n",
+    "pkg/tree.py": "class Tree:\n    def get(self, key):\n        return key\n",
     "web/app.ts": "export class App {\n  render(name: string): string {\n    return name;\n  }\n}\n",
     "tests/test_text.py": "from pkg import quote\n\n\ndef test_quote():\n    assert quote([])\n",
 }
@@ -32,7 +33,7 @@ def files_of(make_repo: RepoFactory) -> WorkCopy:
 @pytest.mark.parametrize(
     ("prompt", "path", "name"),
     [
-        ("`text.quote` fails when it is empty. The size and the set of keys are right.", "pkg/text.py", "quote"),
+        ("`text.quote` fails. The size and the set of keys are right.", "pkg/text.py", "quote"),
         ("LRU.set does not move the key to the end of the cache", "pkg/cache.py", "set"),
         ("Wrong result:\n\n    >>> tree.get(3)\n\nI have a Tree", "pkg/tree.py", "get"),
         ("Calling split(text, 0) never ends", "pkg/text.py", "split"),
