@@ -16,7 +16,7 @@ from agent.grammars import Tree, language_of, tree_of
 from agent.imports import lacking
 from agent.replace import Edit, applied
 from agent.source import lines_of
-from agent.toplevel import Item, classified, is_demonstration, items, outers, same
+from agent.toplevel import Item, classified, is_demonstration, items, outers, same, tokens
 from feedback.verdict import is_test_path
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ class _Merge:
         """Find the edits; False when nothing of the answer has a place."""
         known, outer = outers(self.old), outers(self.new)
         before, after = items(self.old, known), items(self.new, outer)
+        have = {_words(item) for item in before if item.kind in ("value", "type")}
+        stays = [item for item in after if item.kind in ("value", "type") and _words(item) in have]
+        self.found += len(stays)
+        after = [item for item in after if item not in stays]
         olds, news = _functions(known), _functions(outer)
         placed = self._matched(olds, news)
         self._members(known, outer)
@@ -184,8 +188,9 @@ class _Merge:
             olds = [classified(self.old, node, known) for node in mine.named_children]
             news = [classified(self.new, node, outer) for node in body.named_children]
             names = {bound: item for item in olds for bound in item.names}
+            have = {_words(item) for item in olds}
             for item in news:
-                if item.kind not in ("value", "type") or not item.names or item.node.type.endswith("comment"):
+                if item.kind not in ("value", "type") or not item.names or _words(item) in have:
                     continue
                 mate = next((names[bound] for bound in item.names if bound in names), None)
                 if mate is None:
@@ -271,6 +276,10 @@ class _Merge:
         if missing:
             self.found += 1
             self.edits.append(replace.imported(self.old, [node for _, node in old], missing))
+
+
+def _words(item: Item) -> tuple[bytes, ...]:
+    return tuple(tokens(item.tree, item.node))
 
 
 def _in(item: Item, found: Definition) -> bool:
