@@ -8,21 +8,25 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from agent.localize import decoded, unshown
+from agent.reproduce import pytest_check
+from agent.symbols import mentioned
 from agent.syntax import functions, is_stub
+from feedback.evidence import is_test_path
+from feedback.example_output import tests_in_output
 from feedback.examples import check_of_examples, find_examples
 from memory.records import Check
 from sandbox.workcopy import WorkCopy
 
+FOLDER = ".adi_quoted"
 TARGETS = 3
 """Files that examples are looked for."""
 
 
 def derived(files: WorkCopy, prompt: str) -> tuple[Check, ...]:
     """Checks of origin `examples`, with unique names; empty where the task gives no example."""
-    checks: list[Check] = []
-    for path in targets(files, prompt):
-        found = [_examples(files, path, prompt)]
-        checks += [check for check in found if check is not None]
+    paths = targets(files, prompt)
+    found = [_told(prompt, paths), *(_examples(files, path, prompt) for path in paths)]
+    checks = [check for check in found if check is not None]
     named: dict[str, Check] = {}
     for check in checks:
         name = check.name if check.name not in named else f"{check.name} {len(named) + 1}"
@@ -34,8 +38,9 @@ def derived(files: WorkCopy, prompt: str) -> tuple[Check, ...]:
 def targets(files: WorkCopy, prompt: str) -> list[str]:
     """Source files that the task is about: named by their paths, or by what they define."""
     paths = [path for path in files.paths() if path in prompt and _is_code(path)]
+    paths += [found.path for found in mentioned(files, prompt)]
     if not paths:
-        paths = [path for path in files.paths() if _is_code(path)][:TARGETS]
+        paths = [path for path in files.paths() if _is_code(path) and not is_test_path(path)]
     return list(dict.fromkeys(paths))[:TARGETS]
 
 
@@ -49,6 +54,12 @@ def language_key(path: str) -> str:
 
 
 _KEYS = {f".{key}": key for key in ("py", "js", "ts", "java", "cpp", "rs", "php", "go")}
+
+
+def _told(prompt: str, paths: list[str]) -> Check | None:
+    """The failing tests whose output the task quotes."""
+    text = tests_in_output(prompt, [path for path in paths if path.endswith(".py")])
+    return pytest_check("quoted tests", FOLDER, text, "examples") if text else None
 
 
 def _examples(files: WorkCopy, path: str, prompt: str) -> Check | None:

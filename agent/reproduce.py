@@ -6,7 +6,7 @@ leads the search; alone it never makes a change accepted without a person.
 """
 
 import ast
-from typing import Final
+from typing import Final, Literal
 
 from agent import context
 from agent.localize import parsed, suspects
@@ -57,15 +57,20 @@ def own_check(text: str) -> Check | None:
     asserts = any(isinstance(node, ast.Assert) for node in ast.walk(tree))
     if not asserts and "raises(" not in text and ".assert" not in text:
         return None
+    return pytest_check(NAME, FOLDER, text, "written")
+
+
+def pytest_check(name: str, folder: str, text: str, origin: Literal["examples", "written"]) -> Check:
+    """A test file of ADI's as a check, apart from the repository's own tests and their options."""
     return Check(
-        name=NAME,
-        command=f"python3 -m pytest -q -c {FOLDER}/pytest.ini --rootdir=. {FOLDER}/test_own.py",
+        name=name,
+        command=f"python3 -m pytest -q -c {folder}/pytest.ini --rootdir=. {folder}/test_own.py",
         kind="pytest",
         files={
-            f"{FOLDER}/pytest.ini": "[pytest]\npythonpath = . src\n",
-            f"{FOLDER}/test_own.py": f"{text}\n",
+            f"{folder}/pytest.ini": "[pytest]\npythonpath = . src\n",
+            f"{folder}/test_own.py": f"{text}\n",
         },
-        origin="written",
+        origin=origin,
     )
 
 
