@@ -3,6 +3,7 @@
 A person who gives an example has said what is right, so it is made a check before any model is asked.
 """
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -18,6 +19,7 @@ from memory.records import Check
 from sandbox.workcopy import WorkCopy
 
 FOLDER = ".adi_quoted"
+_REPORT = re.compile(r"(?m)^=+ FAILURES =+$")
 TARGETS = 3
 """Files that examples are looked for."""
 
@@ -25,7 +27,10 @@ TARGETS = 3
 def derived(files: WorkCopy, prompt: str) -> tuple[Check, ...]:
     """Checks of origin `examples`, with unique names; empty where the task gives no example."""
     paths = targets(files, prompt)
-    found = [_told(prompt, paths), *(_examples(files, path, prompt) for path in paths)]
+    words = _REPORT.split(prompt, maxsplit=1)[0]  # what a report prints is no example of a person's
+    about = next((path for path in paths if _defines(files, path, words)), paths[0] if paths else "")
+    found = [_told(prompt, paths)]
+    found += [_examples(files, path, words if path == about else "") for path in paths]
     checks = [check for check in found if check is not None]
     named: dict[str, Check] = {}
     for check in checks:
@@ -70,6 +75,13 @@ def _examples(files: WorkCopy, path: str, prompt: str) -> Check | None:
     for name in _open(path, text):
         found += find_examples(text, language, entry=name)
     return check_of_examples(tuple(dict.fromkeys(found)), path, language)
+
+
+def _defines(files: WorkCopy, path: str, words: str) -> bool:
+    """True when the text calls something that the file defines."""
+    text = "" if unshown(files, path) else decoded(files.read(path))
+    names = {name for span in functions(path, text) for name in (span.name, span.owner) if name}
+    return any(f"{name}(" in words for name in names)
 
 
 def _named(path: str, text: str, prompt: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from memory.records import Event, RunEnded, RunSummary
 from memory.store import Store
 from model.scripted import Asked
 from sandbox.client import connect
-from tests.agent_kit import CALC, Script
+from tests.agent_kit import CALC, UNSCRIPTED, Script
 from tests.openai_server import Answer, serve
 
 T = TypeVar("T")
@@ -117,7 +117,12 @@ def run_here(repo: Path, answer: Answer, *, n_ctx: int = 32_768, **settings: obj
         chosen = Settings.model_validate(
             {
                 "model": {"url": url},
-                "run": {"sampling": False, "checks": ("python3 -m pytest -q",), **settings},
+                "run": {
+                    "sampling": False,
+                    "without": UNSCRIPTED,
+                    "checks": ("python3 -m pytest -q",),
+                    **settings,
+                },
             }
         )
         with open_session(chosen, repo, Unattended(accept=True), [told.events.append]) as session:

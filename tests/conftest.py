@@ -4,6 +4,7 @@ A test marked `container`, `engine` or `weights` is skipped, with the reason, wh
 Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated: then a skip is a failure.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from model.errors import ModelMissing
 from model.store import Store as ModelStore
 from sandbox.client import connect
 from tests import containment_report
+from tests.agent_kit import UNSCRIPTED
 from tests.containment_kit import Contained, alive
 
 # A shell or nohup may have had these ignored: the children of tests would inherit that.
@@ -130,6 +132,12 @@ def adi_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.org")
         monkeypatch.setenv(f"GIT_{role}_DATE", "2026-01-02T03:04:05Z")
     return home
+
+
+@pytest.fixture
+def scripted(adi_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - cleared first
+    """For a real `adi` whose model is a script: what would mend the little programs without it is off."""
+    monkeypatch.setenv("ADI_RUN__WITHOUT", json.dumps(UNSCRIPTED))
 
 
 @pytest.fixture(autouse=True)

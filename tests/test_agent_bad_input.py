@@ -16,6 +16,8 @@ from sandbox.errors import NotARepository
 from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, TEST, Script, Someone, open_local
 from tests.conftest import RepoFactory, git
 
+pytestmark = pytest.mark.usefixtures("scripted")
+
 MENDS = Script(lines={"calc.py line 2": "return a + b"})
 YES = Unattended(accept=True)
 CHECKS = (CHECK.command,)
@@ -59,7 +61,7 @@ def test_dirty_tree_is_seen_and_survives(make_repo: RepoFactory) -> None:
 
 def test_no_checks_found(make_repo: RepoFactory) -> None:
     """Told at once: no sandbox and no model is started for it."""
-    with open_local(make_repo({"calc.py": CALC}), MENDS, YES) as session:
+    with open_local(make_repo({"notes.txt": "Buy milk.\n"}), MENDS, YES) as session:
         session.model = session.sandbox = lambda *_: pytest.fail("started")
         with pytest.raises(UsageError, match="no checks found") as error:
             session.run("mend it")

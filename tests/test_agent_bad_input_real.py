@@ -16,6 +16,8 @@ from tests.agent_kit import CALC, MENDED, Script
 from tests.conftest import RepoFactory
 from tests.openai_server import serve
 
+pytestmark = pytest.mark.usefixtures("scripted")
+
 DEAD = "unix:///nonexistent/docker.sock"
 container = pytest.mark.container
 

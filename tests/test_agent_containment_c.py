@@ -19,7 +19,7 @@ from tests.conftest import RepoFactory, git
 from tests.containment_kit import Contained
 from tests.openai_server import serve
 
-pytestmark = [pytest.mark.containment, pytest.mark.container]
+pytestmark = [pytest.mark.containment, pytest.mark.container, pytest.mark.usefixtures("scripted")]
 
 CANARY = "canary-5c05"
 SEEN = "visible-5c05"

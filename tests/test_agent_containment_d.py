@@ -13,7 +13,7 @@ from tests.agent_kit import BUGGY, CHECK, MENDED, WRITE, Script, Someone, open_l
 from tests.conftest import RepoFactory
 from tests.containment_kit import Contained
 
-pytestmark = pytest.mark.containment
+pytestmark = [pytest.mark.containment, pytest.mark.usefixtures("scripted")]
 
 PROTECTED = [
     ".github/workflows/ci.yml", ".gitmodules", ".gitattributes", "sub/.gitattributes", ".envrc",

@@ -15,7 +15,7 @@ from tests.conftest import RepoFactory, git
 from tests.openai_server import serve
 from tests.planted_git import ATTRIBUTES, CARELESS, DRIVERS, HOOKS, Bait, plain_git, plant
 
-pytestmark = [pytest.mark.containment, pytest.mark.container]
+pytestmark = [pytest.mark.containment, pytest.mark.container, pytest.mark.usefixtures("scripted")]
 
 
 def hooks(root: Path, bait: Bait, home: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tests.conftest import RepoFactory, git
 from tests.openai_server import Bytewise, serve
 from tools.arguments import clean_path, spelled
 
-pytestmark = pytest.mark.containment
+pytestmark = [pytest.mark.containment, pytest.mark.usefixtures("scripted")]
 
 MENDS = Script(lines={"calc.py line 2": "return a + b"})
 YES = Unattended(accept=True)

@@ -28,7 +28,7 @@ from tests.agent_kit import CALC, MENDED, WRITE
 from tests.conftest import RepoFactory
 from tests.openai_server import Cut, Do, Fails, Said, serve
 
-pytestmark = [pytest.mark.containment, pytest.mark.container]
+pytestmark = [pytest.mark.containment, pytest.mark.container, pytest.mark.usefixtures("scripted")]
 slow = pytest.mark.slow
 
 HALVES = ("", "# I will rep", "write calc", "write calc.py\n```python\ndef add(a, b):\n    return 7 +")

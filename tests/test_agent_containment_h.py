@@ -36,7 +36,7 @@ from tests.containment_kit import Contained
 from tests.interrupt_kit import ACTS, ONCE, faulty, sound, tidy
 from tests.openai_server import Answer, Do, serve
 
-pytestmark = [pytest.mark.containment, pytest.mark.container]
+pytestmark = [pytest.mark.containment, pytest.mark.container, pytest.mark.usefixtures("scripted")]
 slow = pytest.mark.slow
 
 

@@ -22,7 +22,7 @@ from tests.faults import POINTS
 from tests.interrupt_kit import ACTS, ONCE, faulty, sound, tidy
 from tests.openai_server import Answer, serve
 
-pytestmark = [pytest.mark.containment, pytest.mark.container]
+pytestmark = [pytest.mark.containment, pytest.mark.container, pytest.mark.usefixtures("scripted")]
 slow = pytest.mark.slow
 
 AFTER_COMMIT = {"exchange complete", "applied, not recorded", "applied"}

@@ -48,7 +48,7 @@ def listen(event):
 
 class Slow(Script):
     def __call__(self, asked):
-        hang("planning" if "Write the plan" in asked.messages[-1].content else "asking")
+        hang("planning" if asked.messages and "Write the plan" in asked.messages[-1].content else "asking")
         return super().__call__(asked)
 
 class Thinking(Someone):

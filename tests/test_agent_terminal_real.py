@@ -29,6 +29,8 @@ TEST = f"""\
 import sys
 from calc import add
 
+pytestmark = pytest.mark.usefixtures("scripted")
+
 ALL = {ATTACKS!r}
 
 def test_add():
