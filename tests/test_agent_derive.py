@@ -1,4 +1,4 @@
-"""What the task's own words prove: examples, quoted failures; and what is done where nothing proves anything."""
+"""What the task's own words prove: examples and quoted failures; and what is done without any proof."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_where_there_is_no_code_nothing_can_be_checked(make_repo: RepoFactory) -
 
 
 def test_an_unproven_result_waits_for_a_person(make_repo: RepoFactory) -> None:
-    """A function is written and can be read, but nothing shows that it is right: exit code 4, tree untouched."""
+    """A function is written and can be read, but nothing shows that it is right: exit code 4."""
 
     def script(asked: Asked) -> str:
         assert asked.messages, "nothing is to be filled in"
