@@ -5,13 +5,13 @@ A person who gives an example has said what is right, so it is made a check befo
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from agent.localize import decoded, unshown
 from agent.reproduce import pytest_check
 from agent.symbols import mentioned
-from agent.syntax import functions, is_stub
+from agent.syntax import functions
+from agent.unwritten import unwritten
 from feedback.evidence import is_test_path
 from feedback.example_output import tests_in_output
 from feedback.examples import check_of_examples, find_examples
@@ -71,8 +71,9 @@ def _examples(files: WorkCopy, path: str, prompt: str) -> Check | None:
     """The examples of the task, and of the functions in the file that have no body yet."""
     language = language_key(path)
     text = "" if unshown(files, path) else decoded(files.read(path))
-    found = [*find_examples(prompt, language, entry=next(_named(path, text, prompt), ""))]
-    for name in _open(path, text):
+    waiting = unwritten(path, text, prompt)
+    found = [*find_examples(prompt, language, entry=next(iter(waiting), ""))]
+    for name in waiting:
         found += find_examples(text, language, entry=name)
     return check_of_examples(tuple(dict.fromkeys(found)), path, language)
 
@@ -82,15 +83,6 @@ def _defines(files: WorkCopy, path: str, words: str) -> bool:
     text = "" if unshown(files, path) else decoded(files.read(path))
     names = {name for span in functions(path, text) for name in (span.name, span.owner) if name}
     return any(f"{name}(" in words for name in names)
-
-
-def _named(path: str, text: str, prompt: str) -> Iterator[str]:
-    """Functions of the file that the task names."""
-    return (span.name for span in functions(path, text) if span.name in prompt)
-
-
-def _open(path: str, text: str) -> list[str]:
-    return [span.name for span in functions(path, text) if is_stub(path, text, span)]
 
 
 def loads(files: WorkCopy, prompt: str) -> tuple[Check, ...]:

@@ -20,6 +20,7 @@ from agent.merge import merged
 from agent.proposers import block
 from agent.run import BudgetSpent, Run
 from agent.syntax import functions, is_stub, parses
+from agent.unwritten import unwritten
 from feedback.shrink import shrink
 from memory.records import Check, CheckResult, Message, PlanStep
 from model.errors import PromptTooLong
@@ -160,7 +161,7 @@ class Drafting:
         if stage.mechanism is Mechanism.REPAIR and best is not None:
             said = shrink(best.result, FAILURE_CHARS)
             return context.mend_messages(task, path, best.data.decode("utf-8", "replace"), said)
-        if old and not unwritten(path, old):
+        if old and not unwritten(path, old, task):
             return context.file_messages(self.about, path, self.goal)
         complete = language_of(path) if not old or documented(path, old) else ""
         return context.oneshot_messages(task, {path: context.shown(old)}, complete=complete)
@@ -207,12 +208,6 @@ def whole(path: str, old: str, new: str) -> str:
     return text
 
 
-def unwritten(path: str, text: str) -> bool:
-    """True when the file has functions without a body, or nothing but comments."""
-    spans = functions(path, text)
-    return any(is_stub(path, text, span) for span in spans)
-
-
 def documented(path: str, text: str) -> bool:
     """True when a function without a body says in words what it shall do, in a docstring or a comment."""
     lines = lines_of(text)
@@ -241,7 +236,9 @@ def unwritten_files(run: Run) -> list[str]:
 def _is_open(run: Run, path: str) -> bool:
     if not run.files.exists(path) or not run.files.size(path):
         return True
-    return not unshown(run.files, path) and unwritten(path, decoded(run.files.read(path)))
+    return not unshown(run.files, path) and bool(
+        unwritten(path, decoded(run.files.read(path)), run.task.prompt)
+    )
 
 
 def draft(run: Run, step: PlanStep, check: Check, before: CheckResult, until_s: float) -> bool:
@@ -263,7 +260,7 @@ def draft(run: Run, step: PlanStep, check: Check, before: CheckResult, until_s: 
         found = Drafting(Trials(run, check, before), suspect, about, step.goal, until_s).find()
         if found is None:
             return False
-        if found.result.passed or not suspect.text or unwritten(suspect.path, suspect.text):
+        if found.result.passed or not suspect.text or unwritten(suspect.path, suspect.text, run.task.prompt):
             adopt(run, found)
         if not found.result.passed:
             return False

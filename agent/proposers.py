@@ -22,8 +22,10 @@ FUNCTIONS = 4
 FUNCTION_LINES = 60
 """A longer function is not rewritten whole."""
 LINE_TOKENS = 64
-FILL_CHARS = 4_000
-"""Text of the file on each side of a gap."""
+FILL_CHARS = 3_000
+"""Text of the file on each side of a gap; a file that is longer in all is shown in part."""
+AROUND = 6
+"""Lines shown around the function of a gap."""
 
 
 class Proposer(Protocol):
@@ -109,9 +111,7 @@ class FillLine:
             yield Hole(suspect, line + 1 if self.insert else line, line)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
-        lines = lines_of(context.shown(hole.suspect.text), keepends=True)
-        prefix = "".join(lines[: hole.first - 1])[-FILL_CHARS:]
-        suffix = "".join(lines[hole.last :])[:FILL_CHARS]
+        prefix, suffix = around(hole)
         sampling = Sampling(
             max_tokens=LINE_TOKENS,
             temperature=self.temperature,
@@ -122,6 +122,22 @@ class FillLine:
         before = context.infill_context(hole.suspect, run.failing)
         answers = run.fill(prefix, f"\n{suffix}", before, sampling)
         return [text.rstrip() for text in _finished(answers) if text.strip()]
+
+
+def around(hole: Hole) -> tuple[str, str]:
+    """The text before and after a hole: of a long file the function around it and a few lines more.
+
+    The beginning is the same for every hole of a function, so a server has most of it cached.
+    """
+    lines = lines_of(context.shown(hole.suspect.text), keepends=True)
+    first, last = 1, len(lines)
+    if sum(map(len, lines)) > FILL_CHARS:
+        spans = [span for span in hole.suspect.functions if span.first <= hole.first <= span.last]
+        inner = max(spans, key=lambda span: span.first, default=None)
+        first = max(1, (inner.first if inner else hole.first) - AROUND)
+        last = min(len(lines), (inner.last if inner else hole.last) + AROUND)
+    prefix, suffix = "".join(lines[first - 1 : hole.first - 1]), "".join(lines[hole.last : last])
+    return prefix[-FILL_CHARS:], suffix[:FILL_CHARS]
 
 
 @dataclass(frozen=True, slots=True)

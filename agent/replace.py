@@ -87,7 +87,8 @@ def _moved(text: str, have: str, want: str) -> str:
 
 def _pieces(tree: Tree, found: Definition) -> tuple[list[str], list[str]]:
     """Comments, and decorators or attributes, above a definition."""
-    comments, attributes = [], []
+    comments: list[str] = []
+    attributes: list[str] = []
     above = found.outer.prev_sibling
     start = head_start(tree, found.outer)
     while above is not None and above.start_byte >= start:

@@ -13,7 +13,7 @@ class Grader:
     command: str
     """Shell command at the root of the graded tree; exit code 0 when the answer is right."""
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """Laid over the answer: tests and what they need. No agent sees them unless the task's files hold them."""
+    """Laid over the answer: tests and what they need. No agent sees them, unless the task holds them too."""
     image: str = "python"
     """Profile of the sandbox image."""
     timeout_s: float = 15.0

@@ -26,7 +26,7 @@ _IS = re.compile(
 )
 _ERROR = re.compile(
     r"`?(?:an? |the )?`?(?P<error>(?:[a-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit"
-    r"|StopIteration|NotFound|Failed|Invalid\w*)|StopIteration)\b`?(?!\()"
+    r"|StopIteration|NotFound|Failed|Invalid\w*)|StopIteration)\b(?:\([^()]{0,200}\))?`?"
 )
 _INSTEAD = re.compile(r"\s*[`,;(]*\s*(?:instead of|rather than|not)\s+", re.I)
 _BUT = re.compile(
