@@ -13,6 +13,7 @@ from agent.holes import Hole
 from agent.run import Run
 from agent.source import lines_of
 from agent.syntax import language_of, parses
+from feedback.verdict import no_worse
 from memory.records import (
     Action,
     ActionEnded,
@@ -76,18 +77,16 @@ class Trials:
         return min(limit, max(3.0, 3 * self.failing.duration_s))
 
     def holds(self, candidate: Candidate) -> bool:
-        """True when it passes and breaks no other check."""
+        """True when it passes and makes no other check worse than it was."""
         if not candidate.result.passed:
             return False
-        others = [
-            item
-            for item, before in zip(self.run.task.checks, self.run.baseline, strict=True)
-            if before.passed and item.name != self.check.name
-        ]
+        goals = {result.check for result in self.run.goals}
+        before = {result.check: result for result in self.run.baseline}
+        others = [item for item in self.run.task.checks if item.name not in goals | {self.check.name}]
         if not others:
             return True
         with written(self.run.files, candidate.hole.suspect.path, candidate.data):
-            return all(self.run.check(item, "candidate").passed for item in others)
+            return all(no_worse(before[item.name], self.run.check(item, "candidate")) for item in others)
 
     def tell(self, strategy: str, place: str, passed: bool) -> None:
         """Record the progress."""

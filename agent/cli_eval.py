@@ -107,7 +107,7 @@ def evaluate(
         None,
         {
             "run": {
-                "check_s": suite_measure.CHECK_S,
+                "check_s": suite_measure.check_s(suite),
                 "completion_tokens": tokens,
                 "wall_s": wall,
                 "without": without,

@@ -86,12 +86,23 @@ def _defines(files: WorkCopy, path: str, words: str) -> bool:
 
 
 def loads(files: WorkCopy, prompt: str) -> tuple[Check, ...]:
-    """Where nothing else can be checked: that the Python files in question can be read by Python at all.
+    """Where nothing else can be checked: that the files in question can be read by their language at all.
 
-    It shows nothing of the task, so a person decides; empty where no Python file is in question.
+    It shows nothing of the task, so a person decides; empty where no code is in question.
     """
-    paths = [path for path in targets(files, prompt) if path.endswith(".py")]
-    if not paths:
-        return ()
-    command = f"python3 -m py_compile {' '.join(map(shlex.quote, paths))}"
-    return (Check(name="loads", command=command, origin="written"),)
+    paths = targets(files, prompt)
+    commands = [_READS[language_key(path)].format(shlex.quote(path)) for path in paths]
+    return (Check(name="loads", command=" && ".join(commands), origin="written"),) if commands else ()
+
+
+_READS = {
+    "py": "python3 -m ast {} > /dev/null",
+    "js": "node --check {}",
+    "ts": "tsc --noEmit --target es2020 {}",
+    "java": "javac -nowarn -sourcepath . -d /tmp/loads {}",
+    "cpp": "g++ -std=c++17 -fsyntax-only {}",
+    "rs": "rustc --edition 2021 --crate-type lib --emit metadata -o /tmp/loads.rmeta {}",
+    "php": "php -l {}",
+    "go": "gofmt -e -l {}",
+}
+"""Commands that fail when a file is not sound; they run in the sandbox and write nothing into the tree."""

@@ -41,17 +41,17 @@ def gather(run: Run) -> None:
         if own is not None:
             run.add_check(*own)
     if run.failing and run.uses(Mechanism.COVERAGE):
-        run.evidence = run.watch(run.named(run.failing[0].check))
+        run.evidence = run.watch(run.named(run.goals[0].check))
 
 
 def reflect(run: Run) -> Plan:
     """The plan: by the evidence, by the model, or by rule when the budget does not allow asking."""
-    found = suspects(run.files, run.failing, run.task.prompt, run.evidence)
-    about, where = fitting(run.leaves_room, run.statement, run.files.paths(), run.failing, found)
+    found = suspects(run.files, run.goals, run.task.prompt, run.evidence)
+    about, where = fitting(run.leaves_room, run.statement, run.files.paths(), run.goals, found)
     unwritten = unwritten_files(run)
     located = unwritten or ([suspect.path for suspect in where] if run.failing else [])
     if located and run.uses(Mechanism.LOCATED_PLAN):
-        plan = located_plan(run.task.prompt, run.failing or run.baseline, located)
+        plan = located_plan(run.task.prompt, run.goals or run.baseline, located)
     else:
         plan = make_plan(run, about, [suspect.path for suspect in where] or run.files.paths()[:20])
     run.recorder.emit(PlanMade(plan=plan))

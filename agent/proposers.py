@@ -119,7 +119,7 @@ class FillLine:
             seed=hole.first,
             stop=("\n",),
         )
-        before = context.infill_context(hole.suspect, run.failing)
+        before = context.infill_context(hole.suspect, run.goals)
         answers = run.fill(prefix, f"\n{suffix}", before, sampling)
         return [text.rstrip() for text in _finished(answers) if text.strip()]
 

@@ -129,6 +129,15 @@ class Run:
         return tuple(result for result in self.baseline if not result.passed)
 
     @property
+    def goals(self) -> tuple[CheckResult, ...]:
+        """The failing checks that the task is about: its own examples or tests, where it has some.
+
+        What else fails in the repository was so before, and must only not become worse.
+        """
+        own = {check.name for check in self.task.checks if check.origin in ("examples", "written")}
+        return tuple(result for result in self.failing if result.check in own) or self.failing
+
+    @property
     def statement(self) -> str:
         """The task as the model reads it."""
         return "\n".join([self.task.prompt, *self.withheld])

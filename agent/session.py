@@ -24,6 +24,7 @@ from feedback.verdict import judge
 from memory.records import (
     Check,
     CheckRan,
+    CheckResult,
     Evaluation,
     Noted,
     RunSummary,
@@ -44,6 +45,9 @@ from sandbox.workcopy import Snapshot, WorkCopy, snapshot
 
 MakeSandbox = Callable[[WorkCopy, str], Sandbox]
 """A sandbox with a copy of these files, labelled with the run's id."""
+
+Known = tuple[Task, Sequence[CheckResult]]
+"""A task, and how its checks ended before the change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,9 @@ class Session:
                 without=frozenset(self.settings.run.without),
             )
             try:
-                return run_task(run, self.person, self._judge(lambda: run.task, recorder, make))
+                return run_task(
+                    run, self.person, self._judge(lambda: (run.task, run.baseline), recorder, make)
+                )
             except BaseException:
                 with contextlib.suppress(Exception):  # what ended the run goes on up
                     self._keep_unfinished(run)
@@ -143,17 +149,19 @@ class Session:
         finally:
             sandbox.close()
 
-    def _judge(self, task: Callable[[], Task], recorder: Recorder, make: MakeSandbox) -> Judge:
+    def _judge(self, known: Callable[[], Known], recorder: Recorder, make: MakeSandbox) -> Judge:
         """Judges by the checks that the task has when it is asked: a run may have added its own."""
 
         def verdict(files: WorkCopy) -> Evaluation:
+            task, baseline = known()
             evaluation = judge(
                 WorkCopy(files.snapshot),
                 files,
-                task().checks,
+                task.checks,
                 lambda clean: make(clean, recorder.run_id),
-                timeout_s=task().limits.check_s,
+                timeout_s=task.limits.check_s,
                 on_result=lambda result: recorder.emit(CheckRan(purpose="verdict", result=result)),
+                baseline=baseline,
             )
             if any(result.status == Status.SANDBOX_LOST for result in evaluation.results):
                 raise SandboxLost("the sandbox was lost during the verdict", "adi doctor")
@@ -233,7 +241,7 @@ class Session:
 
         def verdict(files: WorkCopy) -> Evaluation:
             make = self.sandbox(lambda _: None, image_profile(task.checks, files.paths()))
-            return self._judge(lambda: task, recorder, make)(files)
+            return self._judge(lambda: (task, ()), recorder, make)(files)
 
         return verdict
 

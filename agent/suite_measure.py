@@ -23,6 +23,13 @@ from sandbox.workcopy import WorkCopy
 
 CHECK_S = 15.0
 """Seconds of one test run: several broken programs never end, and no right one needs three."""
+PROJECT_S = 120.0
+"""Seconds of all tests of a real project."""
+
+
+def check_s(suite: str) -> float:
+    """Seconds that an agent's test run may take."""
+    return PROJECT_S if suite == "repobugs" else CHECK_S
 
 
 def measure(

@@ -105,8 +105,8 @@ def blocks(text: str) -> list[Block]:
 
 
 def _is_code(text: str) -> bool:
-    tree = statements(text)
-    return bool(tree) and not all(
+    tree = statements(text) or []
+    return not all(
         isinstance(item, ast.Expr) and isinstance(item.value, ast.Name | ast.Constant | ast.Tuple)
         for item in tree
     )

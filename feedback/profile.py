@@ -51,6 +51,8 @@ def image_profile(checks: Sequence[Check], paths: Sequence[str] = ()) -> str:
     """
     languages = {_KINDS[check.kind] for check in checks if check.kind in _KINDS}
     plain = [check.command for check in checks if check.kind in ("make", "command")]
+    if any(check.kind == "tap" for check in checks):
+        languages |= _written(paths)
     for command in plain or ([] if checks else [""]):
         languages |= _named(command) or _manifests(paths) or _written(paths)
     return "-".join(sorted(languages - {PYTHON})) or PYTHON

@@ -15,7 +15,7 @@ from sandbox.paths import protected
 from sandbox.protocol import Sandbox
 from sandbox.workcopy import WorkCopy
 
-__all__ = ["Evidence", "examine", "improved", "is_test_path", "judge"]
+__all__ = ["Evidence", "examine", "improved", "is_test_path", "judge", "no_worse"]
 
 
 OWN = "; no check but ADI's own shows it, a person must look"
@@ -70,14 +70,16 @@ def judge(
     accepted; its `detail` says that a person must look.
 
     `baseline` (results of the same checks before the change) relaxes one thing, for repositories with
-    unrelated failing tests: a check that still fails counts as passing when every test that fails now
-    failed before, at least one that failed before passes now, and no test is missing from the count.
+    unrelated failing tests: where another check went from failing to passing, one that still fails counts
+    as holding when it is no worse than before; where none did, it must have become better.
     """
     evidence = examine(original, changed)
     clean = _clean_copy(original, changed, evidence)
     results = tuple(_run(check, clean, make_sandbox, timeout_s, on_result) for check in checks)
     before = {result.check: result for result in baseline}
-    holds = [result.passed or improved(before.get(result.check), result) for result in results]
+    proof = any(result.passed and _failed(before.get(result.check)) for result in results)
+    tolerated = no_worse if proof else improved
+    holds = [result.passed or tolerated(before.get(result.check), result) for result in results]
     guarded = tuple(sorted({*protected(changed.changed(), changed.paths()), *evidence.planted}))
     asks = bool(evidence.changed or evidence.deleted or guarded)
     proven = any(check.origin != "written" for check in checks)
@@ -134,6 +136,21 @@ def improved(before: CheckResult | None, now: CheckResult) -> bool:
     return all(told) and fails < failed and now.tests_passed + now.tests_failed >= total
 
 
+def no_worse(before: CheckResult | None, now: CheckResult) -> bool:
+    """True when it passes, or fails as before: no test that passed fails now or is missing."""
+    if now.passed:
+        return True
+    if before is None or before.passed or now.status != before.status:
+        return False
+    failed = {failure.test for failure in before.failures}
+    known = {failure.test for failure in now.failures} <= failed
+    return known and now.tests_failed <= before.tests_failed and now.tests_passed >= before.tests_passed
+
+
+def _failed(before: CheckResult | None) -> bool:
+    return before is not None and not before.passed
+
+
 def _detail(
     results: Sequence[CheckResult], holds: Sequence[bool], evidence: Evidence, guarded: Sequence[str]
 ) -> str:
@@ -149,7 +166,9 @@ def _detail(
     ]
     if tolerated:
         parts = (
-            ["nothing fails that did not fail before, and some of it passes now"] if not failing else parts
+            ["nothing fails that did not fail before, and what the task is about passes"]
+            if not failing
+            else parts
         )
     if evidence.changed:
         parts.append(f"changed tests, judged by their original text: {', '.join(evidence.changed)}")

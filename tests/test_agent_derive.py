@@ -6,8 +6,11 @@ from agent.derive import derived, loads, targets
 from agent.mechanisms import Mechanism
 from agent.person import Unattended
 from agent.settings import directories
+from feedback.checks import image_profile, run_check
 from memory.records import Stop
 from model.scripted import Asked
+from sandbox.docker import DockerSandbox
+from sandbox.images import recipe
 from sandbox.workcopy import WorkCopy, snapshot
 from tests.agent_kit import CALC, TEST, open_local
 from tests.conftest import RepoFactory
@@ -62,9 +65,35 @@ def test_the_file_in_question_is_named_or_defines_what_is_named(make_repo: RepoF
     assert "test_b.py" not in targets(copied, "make it quick")
 
 
-def test_where_nothing_proves_anything_python_must_at_least_read_it(make_repo: RepoFactory) -> None:
+def test_where_nothing_proves_anything_the_language_must_at_least_read_it(make_repo: RepoFactory) -> None:
     (check,) = loads(work(make_repo, {"a b.py": "x = 1\n"}), "mend a b.py")
-    assert (check.command, check.origin) == ("python3 -m py_compile 'a b.py'", "written")
+    assert (check.command, check.origin) == ("python3 -m ast 'a b.py' > /dev/null", "written")
+
+
+@pytest.mark.container
+@pytest.mark.languages
+@pytest.mark.parametrize(
+    ("path", "right", "wrong"),
+    [
+        ("a.js", "let x = 1;\n", "let = ;\n"),
+        ("a.ts", "let x: number = 1;\n", "let x: number = 'a';\n"),
+        ("Problem.java", "class Problem { int f() { return 1; } }\n", "class Problem { int f() { } }\n"),
+        ("a.cpp", "int f() { return 1; }\n", "int f() { return x; }\n"),
+        ("a.rs", "fn f() -> i64 { 1 }\n", "fn f() -> i64 { x }\n"),
+        ("a.php", "<?php function f() { return 1; }\n", "<?php function f( {\n"),
+        ("a.go", "package a\n\nfunc f() int { return 1 }\n", "package a\n\nfunc f( {\n"),
+    ],
+)
+def test_every_language_can_say_that_a_file_is_sound(
+    make_repo: RepoFactory, path: str, right: str, wrong: str
+) -> None:
+    for text, passes in ((right, True), (wrong, False)):
+        files = WorkCopy(snapshot(make_repo({path: text}, name=f"repo-{passes}"), directories().shadow))
+        checks = loads(files, f"mend {path}")
+        profile = image_profile(checks, files.paths())
+        with DockerSandbox(files.archive(), image=recipe(profile).tag, run_id=f"loads-{path}") as sandbox:
+            assert run_check(checks[0], sandbox, 60).passed is passes
+            assert sandbox.changes() == {}
 
 
 def test_where_there_is_no_code_nothing_can_be_checked(make_repo: RepoFactory) -> None:
