@@ -151,6 +151,7 @@ def _changes(node: ast.expr | ast.AugAssign, line: str, scope: ast.AST) -> Itera
             yield first, last, _text(line, operand), 2
         case ast.Constant(value=value):
             yield from ((first, last, new, 2) for new in _constants(value))
+            yield from ((first, last, new, 4) for new in _others("", _variables(scope)))
         case ast.List(elts=[]) | ast.Tuple(elts=[]):
             yield first, last, f"[{text}]", 2
         case ast.Call(func=func, args=args):

@@ -15,7 +15,7 @@ from sandbox.paths import protected
 from sandbox.protocol import Sandbox
 from sandbox.workcopy import WorkCopy
 
-__all__ = ["Evidence", "examine", "improved", "is_test_path", "judge", "no_worse"]
+__all__ = ["Evidence", "examine", "is_test_path", "judge", "no_worse"]
 
 
 OWN = "; no check but ADI's own shows it, a person must look"
@@ -70,16 +70,18 @@ def judge(
     accepted; its `detail` says that a person must look.
 
     `baseline` (results of the same checks before the change) relaxes one thing, for repositories with
-    unrelated failing tests: where another check went from failing to passing, one that still fails counts
-    as holding when it is no worse than before; where none did, it must have become better.
+    unrelated failing tests: where another check went from failing to passing, one that was found in the
+    repository and still fails holds when it is no worse than before.
     """
     evidence = examine(original, changed)
     clean = _clean_copy(original, changed, evidence)
     results = tuple(_run(check, clean, make_sandbox, timeout_s, on_result) for check in checks)
     before = {result.check: result for result in baseline}
     proof = any(result.passed and _failed(before.get(result.check)) for result in results)
-    tolerated = no_worse if proof else improved
-    holds = [result.passed or tolerated(before.get(result.check), result) for result in results]
+    holds = [
+        result.passed or (proof and check.origin == "found" and no_worse(before.get(check.name), result))
+        for check, result in zip(checks, results, strict=True)
+    ]
     guarded = tuple(sorted({*protected(changed.changed(), changed.paths()), *evidence.planted}))
     asks = bool(evidence.changed or evidence.deleted or guarded)
     proven = any(check.origin != "written" for check in checks)
@@ -123,17 +125,6 @@ def _run(
         if result.status != Status.SANDBOX_LOST:
             break
     return result
-
-
-def improved(before: CheckResult | None, now: CheckResult) -> bool:
-    """True when a failing check got better and no test that passed before fails now."""
-    if before is None or before.passed or now.status != Status.NONZERO or not now.failures:
-        return False
-    told = (len(result.failures) == result.tests_failed for result in (before, now))
-    failed = {failure.test for failure in before.failures}
-    fails = {failure.test for failure in now.failures}
-    total = before.tests_passed + before.tests_failed
-    return all(told) and fails < failed and now.tests_passed + now.tests_failed >= total
 
 
 def no_worse(before: CheckResult | None, now: CheckResult) -> bool:

@@ -10,7 +10,7 @@ from conftest import RepoFactory
 
 from feedback.checks import detect, run_check
 from feedback.evidence import bends_tests, is_test_path, shadows
-from feedback.verdict import examine, improved, judge
+from feedback.verdict import examine, judge, no_worse
 from memory.records import Check, CheckResult, Evaluation, Failure, Status
 from sandbox.local import LocalSandbox
 from sandbox.protocol import ExecResult, Sandbox
@@ -135,25 +135,54 @@ def test_a_lost_sandbox_is_replaced_once_and_never_a_pass(original: WorkCopy) ->
     assert (verdict.accepted, verdict.results[0].status) == (False, Status.SANDBOX_LOST)
 
 
-def test_tests_that_failed_before_are_borne_only_when_asked(original: WorkCopy) -> None:
-    more = TEST + b"\n\ndef test_other():\n    assert gcd(0, 0) == 1\n"
-    checks = (Check(name="pytest", command="python3 -m pytest -q tests", kind="pytest"),)
-    base = original.fork()
-    base.write("tests/test_gcd.py", more)
-    with LocalSandbox(base.archive()) as sandbox:
-        before = run_check(checks[0], sandbox, 30.0)
-    assert before.tests_failed == 2
+UNRELATED = TEST + b"\n\ndef test_other():\n    assert gcd(0, 0) == 1\n"
+PROJECT = Check(name="pytest", command="python3 -m pytest -q tests", kind="pytest")
+GOAL = Check(
+    name="examples", command="python3 .adi/e.py", files={".adi/e.py": "import sys; sys.path[:0] = ['.']\n"
+    "from gcd import gcd\nassert gcd(6, 4) == 2\n"}, origin="examples",
+)  # fmt: skip
 
-    def better(now: CheckResult) -> bool:
-        return improved(before, now)
 
-    one = before.model_copy(update={"tests_failed": 1, "tests_passed": 1, "failures": before.failures[1:]})
-    other = one.model_copy(update={"failures": (Failure(test="tests/test_gcd.py::test_new"),)})
-    assert better(one)
-    assert not better(before)  # nothing passes that failed
-    assert not better(other)  # another test fails now
-    assert not better(one.model_copy(update={"tests_passed": 0}))  # a test vanished
-    assert not better(one.model_copy(update={"status": Status.TIMEOUT}))
+@pytest.mark.parametrize(
+    ("gcd", "checks", "accepted"),
+    [
+        (FIXED, (GOAL, PROJECT), True),  # the unrelated failure stays, the goal is reached
+        (FIXED, (PROJECT,), False),  # nothing else shows the goal: the failing test may be it
+        (FIXED, (PROJECT.model_copy(update={"origin": "given"}), GOAL), False),  # the person wants it to pass
+        (BROKEN, (GOAL, PROJECT), False),
+        (b"def gcd(a, b):\n    return 2 if a == 6 else 0\n", (GOAL, PROJECT), False),  # one more fails
+    ],
+)
+def test_what_failed_before_is_borne_beside_a_proof(
+    make_repo: RepoFactory, tmp_path: Path, gcd: bytes, checks: tuple[Check, ...], accepted: bool
+) -> None:
+    """`test_other` fails before and after; `test_a` passes on the first gcd only where that is right."""
+    first = b"def gcd(a, b):\n    return 2 if (a, b) == (4, 2) else 3\n"
+    files = {**FILES, "gcd.py": first, "tests/test_gcd.py": UNRELATED}
+    start = WorkCopy(snapshot(make_repo(files), tmp_path / "shadow"))
+    with LocalSandbox(start.archive()) as sandbox:
+        before = [run_check(check, sandbox, 30.0) for check in checks]
+    changed = start.fork()
+    changed.write("gcd.py", gcd)
+    verdict = judge(start, changed, checks, local, timeout_s=30.0, baseline=before)
+    assert [result.passed for result in before] == [False] * len(checks)
+    assert verdict.accepted is accepted
+
+
+def test_no_worse_means_no_other_failure() -> None:
+    failures = tuple(Failure(test=f"t::{name}") for name in "ab")
+    before = CheckResult(
+        check="c", status=Status.NONZERO, passed=False, tests_passed=3, tests_failed=2, failures=failures
+    )
+    one = before.model_copy(update={"tests_failed": 1, "tests_passed": 4, "failures": failures[1:]})
+    other = one.model_copy(update={"failures": (Failure(test="t::new"),)})
+    assert no_worse(before, before)
+    assert no_worse(before, one)
+    assert no_worse(before, before.model_copy(update={"passed": True, "failures": ()}))
+    assert not no_worse(before, other)
+    assert not no_worse(before, before.model_copy(update={"tests_passed": 2}))  # a test vanished
+    assert not no_worse(before, one.model_copy(update={"status": Status.TIMEOUT}))
+    assert not no_worse(None, one)
 
 
 def test_paths_that_belong_to_the_proof() -> None:
