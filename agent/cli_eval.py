@@ -111,6 +111,7 @@ def evaluate(
                 "completion_tokens": tokens,
                 "wall_s": wall,
                 "without": without,
+                "seed": seed,
             }
         },
     ).settings

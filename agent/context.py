@@ -74,36 +74,44 @@ def excerpt(suspect: Suspect, limit: int = FILE_CHARS) -> str:
 
 
 def situation(
-    task: str, paths: Sequence[str], failing: Sequence[CheckResult], files: Sequence[Suspect]
+    task: str,
+    listing: str,
+    failing: Sequence[CheckResult],
+    files: Sequence[Suspect],
+    told: str = "",
 ) -> str:
-    """The task, the repository, what fails, and the files that matter."""
-    parts = [f"Task: {task}", f"Files of the repository: {_listed(paths)}"]
+    """The task, the repository, the files that matter, what fails, and the values there (`told`)."""
+    parts = [f"Task: {task}", f"The repository:\n{shown(listing)}"]
     parts += [f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect))}" for suspect in files]
     if failing:
         said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
         parts.append(f"The checks fail:\n{shown(said)}")
+    if told:
+        parts.append(f"Values where it failed:\n{shown(told)}")
     return "\n\n".join(parts)
 
 
 def fitting(
     fits: Callable[[list[Message]], bool],
     task: str,
-    paths: Sequence[str],
+    listing: str,
     failing: Sequence[CheckResult],
     files: Sequence[Suspect],
+    told: str = "",
 ) -> tuple[str, list[Suspect]]:
     """The situation, and the files in it: as many of the most suspicious ones as the window takes."""
     kept = list(files)
-    about = situation(task, paths, failing, kept)
+    about = situation(task, listing, failing, kept, told)
     while kept and not fits(plan_messages(about)):
         kept.pop()
-        about = situation(task, paths, failing, kept)
+        about = situation(task, listing, failing, kept, told)
     return about, kept
 
 
-def _listed(paths: Sequence[str]) -> str:
+def listed(paths: Sequence[str]) -> str:
+    """The first paths of a repository, on one line."""
     more = f" and {len(paths) - PATHS_SHOWN} more" if len(paths) > PATHS_SHOWN else ""
-    return shown(", ".join(spelled(path) for path in paths[:PATHS_SHOWN])) + more
+    return ", ".join(spelled(path) for path in paths[:PATHS_SHOWN]) + more
 
 
 def plan_messages(about: str) -> list[Message]:

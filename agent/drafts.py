@@ -255,7 +255,7 @@ def draft(run: Run, step: PlanStep, check: Check, before: CheckResult, until_s: 
     if not where:
         return False
     failing = [] if before.passed else [before]
-    about, shown = context.fitting(run.leaves_room, run.statement, run.files.paths(), failing, where)
+    about, shown = context.fitting(run.leaves_room, run.statement, run.listing, failing, where, run.told)
     for suspect in shown:
         found = Drafting(Trials(run, check, before), suspect, about, step.goal, until_s).find()
         if found is None:

@@ -9,6 +9,8 @@ class Mechanism(StrEnum):
     EXAMPLES = "examples"  # examples in the task's text and in doc comments become checks
     OWN_TESTS = "own-tests"  # the model writes a failing test where nothing else shows the goal
     COVERAGE = "coverage"  # lines are ranked by what failing and passing tests ran
+    LOCALS = "locals"  # the model is told the values where it failed
+    MAP = "map"  # a map of the repository instead of the list of its files
     LOCATED_PLAN = "located-plan"  # no model is asked for a plan where the evidence names the place
     MUTATIONS = "mutations"  # standard small changes of a line, without the model
     INFILL = "infill"  # lines filled in from both sides

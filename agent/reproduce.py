@@ -32,7 +32,7 @@ _BROKEN: Final = frozenset(
 def reproduce(run: Run) -> tuple[Check, CheckResult] | None:
     """A check of the model's that fails now, and how; None without one. Raises what Run.chat raises."""
     found = suspects(run.files, (), run.task.prompt)
-    about, where = context.fitting(run.leaves_room, run.statement, run.files.paths(), (), found)
+    about, where = context.fitting(run.leaves_room, run.statement, run.listing, (), found)
     if not any(suspect.path.endswith(".py") for suspect in where):
         return None
     for temperature, n in SAMPLES:

@@ -6,15 +6,18 @@ Everything that costs something goes through here, so that it is recorded and co
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from agent.context import listed
 from agent.mechanisms import Mechanism
 from agent.percolate import Recorder
+from agent.repomap import repo_map
 from feedback.checks import run_check
 from feedback.coverage import observe
+from feedback.explained import explained
 from feedback.runtime import RuntimeEvidence
 from feedback.shrink import shrink
 from memory.records import (
@@ -49,6 +52,8 @@ ROOM_TOKENS = 2_000
 WATCH_S = 60.0
 """Seconds of a watched check where the task sets no limit."""
 
+SEED_STEP = 100_003
+"""Between the seeds of two runs; more than one run's own seeds span."""
 LOST_S = 1.0
 """Seconds until a lost sandbox is tried anew: an engine that restarts needs a moment."""
 
@@ -119,7 +124,10 @@ class Run:
     """Sample candidate changes and run them before the action loop."""
     without: frozenset[str] = frozenset()
     """Mechanisms that are switched off (agent/mechanisms.py)."""
+    seed: int = 0
+    """Moves the seeds of all samples, so that the same task can be tried anew."""
     spent: Spending = field(default_factory=Spending)
+    _listing: str = ""
     answered: set[str] = field(default_factory=set)
     """The models that have answered so far, as the server names them and their weights."""
 
@@ -145,6 +153,24 @@ class Run:
     def uses(self, mechanism: Mechanism) -> bool:
         """True unless the mechanism is switched off."""
         return mechanism not in self.without
+
+    @property
+    def listing(self) -> str:
+        """What the repository holds, the same text for the whole run: its server has it cached."""
+        if not self._listing:
+            start = WorkCopy(self.files.snapshot)
+            if self.uses(Mechanism.MAP):
+                self._listing = repo_map(start, self.task.prompt, self.count_text)
+            else:
+                self._listing = listed(start.paths())
+        return self._listing
+
+    @property
+    def told(self) -> str:
+        """The values where the failing tests failed, in a few lines; empty when nothing was watched."""
+        if self.evidence is None or not self.uses(Mechanism.LOCALS):
+            return ""
+        return explained(self.evidence)
 
     def named(self, check: str) -> Check:
         """The task's check of this name, or the text as a command."""
@@ -172,6 +198,7 @@ class Run:
         self.spend()
         tokens = self._count(messages)
         self.recorder.emit(Prompted(purpose=purpose, messages=tuple(messages), tokens=tokens))
+        sampling = self._seeded(sampling)
         # Short answers with stop strings come whole: while it streams, a server may hold token ids back.
         on_text = None if sampling.stop else self.on_text
         return self._completed(purpose, self._whole(lambda: self.model.chat(messages, sampling, on_text)))
@@ -181,8 +208,11 @@ class Run:
         self.spend()
         prompt = f"{context}{prefix}\N{OPEN BOX}{suffix}"
         self.recorder.emit(Prompted(purpose="infill", prompt=prompt))
-        ask = partial(self.model.infill, prefix, suffix, sampling, context=context)
+        ask = partial(self.model.infill, prefix, suffix, self._seeded(sampling), context=context)
         return self._completed("infill", self._whole(ask))
+
+    def _seeded(self, sampling: Sampling) -> Sampling:
+        return replace(sampling, seed=sampling.seed + SEED_STEP * self.seed)
 
     def _whole(self, ask: Callable[[], list[Completion]]) -> list[Completion]:
         """Whole answers: of one that broke off nothing is used, and it is asked for once more."""

@@ -88,7 +88,9 @@ def search(run: Run, step: PlanStep, check: Check, failing: CheckResult, until_s
     for _ in range(DEFECTS):
         places = suspects(run.files, [failing], run.task.prompt, run.evidence)
         # Files in their usual order: the text begins as the plan's did, so the server has it cached.
-        about, where = context.fitting(run.leaves_room, run.statement, run.files.paths(), [failing], places)
+        about, where = context.fitting(
+            run.leaves_room, run.statement, run.listing, [failing], places, run.told
+        )
         if not where:
             return False
         found = Search(Trials(run, check, failing), about, until_s).find(_preferred(where, step.files))

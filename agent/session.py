@@ -137,6 +137,7 @@ class Session:
                 on_output=self.on_output,
                 sampling=self.settings.run.sampling,
                 without=frozenset(self.settings.run.without),
+                seed=self.settings.run.seed,
             )
             try:
                 return run_task(

@@ -66,6 +66,8 @@ class RunSettings(Section):
     check_s: float = Field(Limits().check_s, ge=0)
     sampling: bool = True
     """Sample candidate changes and run them before the action loop."""
+    seed: int = Field(0, ge=0)
+    """Moves the seeds of all samples; the same seed and model give the same samples."""
     without: tuple[Mechanism, ...] = ()
     """Mechanisms that are switched off, to measure what they bring."""
 

@@ -116,7 +116,7 @@ def _located(repo: Path, prompt: str, model: Model) -> _Question:
     def fits(messages: Sequence[Message]) -> bool:
         return _room(model, messages) >= LEAST_TOKENS
 
-    about, shown = context.fitting(fits, prompt, paths, (), found)
+    about, shown = context.fitting(fits, prompt, context.listed(paths), (), found)
     return _Question(shown[0].path if shown else "", context.oneshot_messages(about))
 
 

@@ -12,7 +12,7 @@ from memory.records import Completion, Message, Observation, PlanStep, Status, S
 from tests.agent_kit import CALC, CHECK, failed
 
 SUSPECT = Suspect("calc.py", CALC, (2, 1), (Span("add", 1, 2),))
-ABOUT = context.situation("mend it", ["calc.py", "test_calc.py"], [failed(("calc.py", 2))], [SUSPECT])
+ABOUT = context.situation("mend it", "calc.py, test_calc.py", [failed(("calc.py", 2))], [SUSPECT])
 GOAL = PlanStep(goal="add", check=CHECK.name)
 
 
@@ -59,7 +59,7 @@ def test_the_chat_of_the_action_loop_only_grows() -> None:
 def test_nothing_volatile_is_in_a_prompt() -> None:
     """Two runs of one task, at other times and of other durations, ask the same."""
     slower = failed(("calc.py", 2)).model_copy(update={"duration_s": 9.9})
-    assert context.situation("mend it", ["calc.py", "test_calc.py"], [slower], [SUSPECT]) == ABOUT
+    assert context.situation("mend it", "calc.py, test_calc.py", [slower], [SUSPECT]) == ABOUT
     text = joined(context.act_messages("cards", ABOUT, GOAL, [step(1)]))
     assert not re.search(r"\d\d:\d\d|20\d\d-|1\.5", text)
 
@@ -83,12 +83,12 @@ def test_any_text_can_be_shown(text: str) -> None:
 
 
 def test_a_large_repository_is_listed_in_part() -> None:
-    text = context.situation("t", [f"f{n}" for n in range(1_000)], [], [])
+    text = context.situation("t", context.listed([f"f{n}" for n in range(1_000)]), [], [])
     assert "and 940 more" in text
     assert len(text) < 1_000
 
 
 def test_braces_and_dollars_of_the_repository_are_text() -> None:
-    about = context.situation("$cards ${name} {0} %s", ["$name"], [], [])
+    about = context.situation("$cards ${name} {0} %s", "$name", [], [])
     assert about in joined(context.act_messages("$name", about, GOAL, []))
     assert "`$cards`" in context.function_messages(about, "$cards")[1].content

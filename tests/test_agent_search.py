@@ -15,6 +15,7 @@ from feedback.checks import run_check
 from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Prompted, Searched
 from model.errors import Unsupported
 from model.protocol import Model
+from model.scripted import Asked
 from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, Script, open_run, payloads
 from tests.conftest import RepoFactory
 
@@ -254,3 +255,20 @@ def test_a_server_that_cannot_count_is_asked_for_functions_too(make_repo: RepoFa
         assert run.files.read("calc.py").decode() == MENDED
         shown = [prompt.messages[1].content for prompt in payloads(run, Prompted) if prompt.messages]
         assert all("File calc.py" in text and "File long.py" not in text for text in shown)
+
+
+def test_another_seed_gives_other_samples(make_repo: RepoFactory) -> None:
+    """The seeds of two runs never meet; the same seed asks for the same again."""
+    asked: dict[int, list[int]] = {}
+    for seed in (0, 1):
+        seen = asked.setdefault(seed, [])
+
+        def script(question: Asked, seen: list[int] = seen) -> str:
+            seen.append(question.sampling.seed)
+            return ""
+
+        with open_run(make_repo(BUGGY, name=f"repo{seed}"), script) as run:
+            run.seed = seed
+            assert not searched(run)
+    assert len(asked[0]) == len(asked[1]) > 3
+    assert not set(asked[0]) & set(asked[1])
