@@ -22,7 +22,7 @@ from agent.run import BudgetSpent, Run
 from agent.syntax import functions, is_stub, parses
 from agent.unwritten import unwritten
 from feedback.shrink import shrink
-from memory.records import Check, CheckResult, Message, PlanStep
+from memory.records import Check, CheckResult, Failure, Message, PlanStep
 from model.errors import PromptTooLong
 from model.protocol import Sampling
 from tools import guard
@@ -222,10 +222,14 @@ def wanted(run: Run, step: PlanStep, before: CheckResult) -> list[str]:
     fails because a name is missing.
     """
     paths = [*step.files, *new_paths(run.task.prompt, run.files.paths()), *unwritten_files(run)]
-    missing = {failure.error.rpartition(".")[2] for failure in before.failures} & MISSING
-    if before.passed or missing:
+    if before.passed or any(_misses(failure) for failure in before.failures):
         return list(dict.fromkeys(paths))
     return [path for path in dict.fromkeys(paths) if _is_open(run, path)]
+
+
+def _misses(failure: Failure) -> bool:
+    """True when a name is missing; an attribute of None is a defect of what is there."""
+    return failure.error.rpartition(".")[2] in MISSING and "NoneType" not in failure.message
 
 
 def unwritten_files(run: Run) -> list[str]:
