@@ -152,7 +152,7 @@ def failure_lines(result: CheckResult) -> Iterator[Text]:
 
 def plan_lines(plan: Plan) -> Iterator[Text]:
     """The plan as a checklist."""
-    authors = {"user": "edited by you", "rule": "by rule, no model was asked", "model": ""}
+    authors = {"user": "edited by you", "rule": "by rule", "model": ""}
     title = Text("Plan", style="bold")
     details = [f"revision {plan.revision}"] if plan.revision > 1 else []
     details += [authors[plan.author]] if authors[plan.author] else []

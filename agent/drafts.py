@@ -7,7 +7,7 @@ there is kept: an answer is merged into the file. The guards of the write tool h
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agent import agreement, context
@@ -89,7 +89,7 @@ class Drafting:
         self.trials.seen.add(self.suspect.text.encode("utf-8", "surrogateescape"))
         try:
             for stage in STAGES:
-                if not run.uses(stage.mechanism) or (self.passing and len(self.passing) >= VOICES):
+                if not run.uses(stage.mechanism) or len(self.passing) >= VOICES:
                     continue
                 if self._stage(stage):
                     return self.passing[-1]
@@ -133,26 +133,24 @@ class Drafting:
             case _:
                 return False
 
-    def _texts(self, stage: Stage) -> Iterator[str]:
+    def _texts(self, stage: Stage) -> list[str]:
         """Whole texts that parse, keep every definition and leave nothing out. Raises PromptTooLong."""
         run, old = self.trials.run, self.suspect.text
-        best = self._best()
+        if stage.mechanism is Mechanism.REPAIR and self._best() is None:
+            return []
         messages = self._messages(stage)
+        begun = _begun(messages)
         room = NEW_FILE_TOKENS + 2 * run.count_text(context.shown(old)) if old else NEW_FILE_TOKENS
         sampling = Sampling(
             max_tokens=min(MOST_TOKENS, room),
             temperature=stage.temperature,
             n=stage.n,
             seed=1 + len(self.failing) + len(self.passing),
-            stop=context.COMPLETE_STOPS if _begun(messages) else ("\n```\n",),
+            stop=context.COMPLETE_STOPS if begun else ("\n```\n",),
         )
-        if stage.mechanism is Mechanism.REPAIR and best is None:
-            return
-        for answer in run.chat("rewrite", messages, sampling):
-            if answer.finish_reason == "stop":
-                text = whole(self.suspect.path, old, block(_begun(messages) + answer.text))
-                if text:
-                    yield text
+        answers = run.chat("rewrite", messages, sampling)
+        texts = [block(begun + answer.text) for answer in answers if answer.finish_reason == "stop"]
+        return [text for text in (whole(self.suspect.path, old, each) for each in texts) if text]
 
     def _messages(self, stage: Stage) -> list[Message]:
         path, old = self.suspect.path, self.suspect.text

@@ -10,7 +10,6 @@ import ast
 import itertools
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from agent.localize import lines_of, parsed
 
@@ -52,16 +51,6 @@ PAIRS = (
     ("left", "right"), ("prev", "next"), ("before", "after"), ("start", "end"),
 )  # fmt: skip
 """Words that are mistaken for each other, also as parts of a longer name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One changed line, or one new line before it."""
-
-    text: str
-    """The line's new text with its indentation."""
-    rank: int
-    """Smaller is tried first."""
 
 
 def mutants(text: str, line: int) -> list[str]:
