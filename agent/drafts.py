@@ -6,19 +6,21 @@ first, then samples, then the best one again in view of how it fails, then more 
 there is kept: an answer is merged into the file. The guards of the write tool hold here too.
 """
 
+import ast
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from agent import agreement, context
 from agent.candidates import Candidate, Trials, adopt
-from agent.grammars import language_of
 from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of, unshown
 from agent.mechanisms import Mechanism
 from agent.merge import merged
 from agent.proposers import block
 from agent.run import BudgetSpent, Run
+from agent.source import parsed
 from agent.syntax import functions, is_stub, parses
 from agent.unwritten import unwritten
 from feedback.shrink import shrink
@@ -161,7 +163,8 @@ class Drafting:
             return context.mend_messages(task, path, best.data.decode("utf-8", "replace"), said)
         if old and not unwritten(path, old, task):
             return context.file_messages(self.about, path, self.goal)
-        complete = language_of(path) if not old or documented(path, old) else ""
+        ending = PurePosixPath(path).suffix.removeprefix(".")
+        complete = ending if not old or documented(path, old) else ""
         return context.oneshot_messages(task, {path: context.shown(old)}, complete=complete)
 
     def _best(self) -> Candidate | None:
@@ -181,14 +184,18 @@ class Drafting:
         if len(texts) < 2 or not run.uses(Mechanism.AGREEMENT) or not path.endswith(".py"):
             return self.passing[0]
         names = [span.name for span in functions(path, texts[0])]
-        calls = agreement.varied(agreement.calls_in(_examples(self.trials.check), names))
+        told = [call for text in _examples(self.trials.check) for call in agreement.calls_in(text, names)]
+        calls = agreement.varied(list(dict.fromkeys(told)))
         index = agreement.chosen(run.sandbox, path, texts, calls)
         return self.passing[index]
 
 
-def _examples(check: Check) -> str:
-    """Python text of the check's own files: the calls that the task's examples make."""
-    return "\n".join(text for path, text in check.files.items() if path.endswith(".py"))
+def _examples(check: Check) -> list[str]:
+    """Python texts that hold the calls of the task's examples: the check's files, and what these quote."""
+    trees = [parsed(text) for path, text in check.files.items() if path.endswith(".py")]
+    nodes = [node for tree in trees if tree for node in ast.walk(tree)]
+    quoted = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [*(ast.unparse(tree) for tree in trees if tree), *quoted]
 
 
 def _begun(messages: Sequence[Message]) -> str:

@@ -1,0 +1,84 @@
+"""Drafts of whole files: greedy, samples, a repair, more samples; agreement where nothing decides."""
+
+import math
+
+import pytest
+
+from agent.drafts import STAGES, draft
+from agent.loop import gather
+from agent.run import Run
+from feedback.examples import check_of_examples, find_examples
+from memory.records import Check, PlanStep, Searched
+from model.errors import PromptTooLong
+from model.scripted import Asked
+from tests.agent_kit import open_run, payloads
+from tests.conftest import RepoFactory
+
+ZERO = "    >>> double(0)\n    0\n"
+TWO = f'def double(x):\n    """Twice x.\n\n    >>> double(4)\n    8\n{ZERO}    """\n    pass\n'
+ONE = TWO.replace(ZERO, "")
+TASK = "Complete the function `double` in solution.py, as its docstring says."
+
+
+def answer(body: str) -> str:
+    """The rest of an answer whose beginning was given to the model."""
+    return f"def double(x):\n    return {body}\n"
+
+
+def examples(text: str) -> Check:
+    check = check_of_examples(find_examples(text, "py", entry="double"), "solution.py", "py")
+    assert check is not None
+    return check
+
+
+def drafted(run: Run, check: Check) -> bool:
+    gather(run)
+    step = PlanStep(goal="write it", files=("solution.py",), check=check.name)
+    return draft(run, step, check, run.baseline[0], math.inf)
+
+
+@pytest.mark.parametrize(
+    ("stub", "greedy", "samples", "repaired", "kept", "stages"),
+    [
+        (TWO, "x * 2", [], "", "return x * 2", ["draft"]),
+        (TWO, "x + 4", ["x - 1", "x + x", "3 * x"], "", "return x + x", ["draft", "sample drafts"]),
+        (TWO, "x + 4", ["1", "2"], "x * 2", "return x * 2", ["draft", "sample drafts", "repair draft"]),
+        # One example does not tell x + 4 from the right ones: what most do is taken.
+        (ONE, "x + 4", ["x * 2", "x + x", "1"], "", "return x * 2", ["draft", "sample drafts"]),
+        (TWO, "1", ["2"], "3", "return 1", [stage.name for stage in STAGES]),
+    ],
+)
+def test_stages_until_one_is_to_be_kept(
+    make_repo: RepoFactory,
+    stub: str,
+    greedy: str,
+    samples: list[str],
+    repaired: str,
+    kept: str,
+    stages: list[str],
+) -> None:
+    def script(asked: Asked) -> str | list[str]:
+        if "It was run, and this fails" in asked.messages[-1].content:
+            return f"```python\n{answer(repaired)}```"
+        if asked.sampling.n == 1:
+            assert "self-contained Python script" in asked.messages[0].content
+            return answer(greedy)
+        return [answer(samples[index % len(samples)]) for index in range(asked.sampling.n)]
+
+    check = examples(stub)
+    with open_run(make_repo({"solution.py": stub}), script, checks=[check], prompt=TASK) as run:
+        assert drafted(run, check) is (len(stages) < len(STAGES))
+        text = run.files.read("solution.py").decode()
+        assert kept in text
+        assert text.startswith('def double(x):\n    """Twice x.')
+        assert list(dict.fromkeys(told.strategy for told in payloads(run, Searched))) == list(
+            dict.fromkeys(stages)
+        )
+
+
+def test_a_prompt_that_does_not_fit_is_no_end_of_the_run(make_repo: RepoFactory) -> None:
+    check = examples(TWO)
+    too_long = PromptTooLong(9_000, 8_192)
+    with open_run(make_repo({"solution.py": TWO}), lambda _: too_long, checks=[check], prompt=TASK) as run:
+        assert not drafted(run, check)
+        assert run.files.changed() == {}
