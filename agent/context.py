@@ -144,12 +144,15 @@ def file_messages(about: str, path: str, goal: str) -> list[Message]:
     return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{question}")]
 
 
-def mend_messages(task: str, path: str, text: str, output: str) -> list[Message]:
-    """Ask for a whole file again in view of what its check printed."""
+def mend_messages(task: str, path: str, text: str, output: str, lead: str = "") -> list[Message]:
+    """Ask for a whole file again in view of what its check printed; `lead` begins the answer."""
     question = Template(prompt("mend")).safe_substitute(
         task=shown(task), path=spelled(path), text=shown(text), output=shown(output)
     )
-    return [_user(question)]
+    if not lead:
+        return [_user(question)]
+    fence = _fence(LANGUAGES.get(path.rpartition(".")[2], ""))
+    return [_user(question), Message(role="assistant", content=f"```{fence}\n{lead}")]
 
 
 def reproduce_messages(about: str) -> list[Message]:
@@ -177,12 +180,13 @@ def act_messages(cards: str, about: str, step: PlanStep, steps: Sequence[Step]) 
 
 
 def oneshot_messages(
-    task: str, files: Mapping[str, str] | None = None, *, complete: str = ""
+    task: str, files: Mapping[str, str] | None = None, *, complete: str = "", lead: str = ""
 ) -> list[Message]:
     """Ask once, without tools: for one file again, or where `task` is a situation, for its functions.
 
     `complete` names the language, such as `py`, of a suite whose one function is to be completed: that is
-    asked in the words of EvalPlus (Liu et al. 2023), the answer begun, as the published figures were made.
+    asked in the words of EvalPlus (Liu et al. 2023), the answer begun, as the published figures were made,
+    and begun further with `lead`, the text before the body.
     """
     if not files:
         return [_user(f"{shown(task)}\n\n{prompt('oneshot_functions')}")]
@@ -193,13 +197,15 @@ def oneshot_messages(
     language = LANGUAGES.get(complete, complete)
     problem = text.strip() or f'"""\n{task}\n"""'
     question = Template(prompt("oneshot_complete"))
-    begun = Template(prompt("oneshot_begun")).safe_substitute(
-        language=language, fence=language.lower().replace("c++", "cpp")
-    )
+    begun = Template(prompt("oneshot_begun")).safe_substitute(language=language, fence=_fence(language))
     return [
         _user(question.safe_substitute(language=language, problem=shown(problem)) + "\n"),
-        Message(role="assistant", content=f"{begun}\n"),
+        Message(role="assistant", content=f"{begun}\n{lead}"),
     ]
+
+
+def _fence(language: str) -> str:
+    return language.lower().replace("c++", "cpp")
 
 
 def _user(text: str) -> Message:

@@ -22,7 +22,7 @@ from agent.proposers import block
 from agent.run import BudgetSpent, Run
 from agent.source import parsed
 from agent.syntax import functions, is_stub, parses
-from agent.unwritten import unwritten
+from agent.unwritten import lead, unwritten
 from feedback.shrink import shrink
 from memory.records import Check, CheckResult, Failure, Message, PlanStep
 from model.errors import PromptTooLong
@@ -158,14 +158,23 @@ class Drafting:
         path, old = self.suspect.path, self.suspect.text
         best = self._best()
         task = self.trials.run.statement
+        before = lead(path, old, task)
+        if context.shown(before) != before or "```" in before:  # the answer's block must hold it as it is
+            before = ""
         if stage.mechanism is Mechanism.REPAIR and best is not None:
             said = shrink(best.result, FAILURE_CHARS)
-            return context.mend_messages(task, path, best.data.decode("utf-8", "replace"), said)
+            return context.mend_messages(task, path, best.data.decode("utf-8", "replace"), said, before)
         if old and not unwritten(path, old, task):
             return context.file_messages(self.about, path, self.goal)
         ending = PurePosixPath(path).suffix.removeprefix(".")
         complete = ending if not old or documented(path, old) else ""
-        return context.oneshot_messages(task, {path: context.shown(old)}, complete=complete)
+        if not complete:
+            return context.oneshot_messages(task, {path: context.shown(old)})
+        more = any(
+            map(str.isalnum, old[len(before) :].partition("\n")[2])
+        )  # what only makes it compile is no problem
+        problem = context.shown(before if before and not more else old)
+        return context.oneshot_messages(task, {path: problem}, complete=complete, lead=before)
 
     def _best(self) -> Candidate | None:
         """The failing draft that fails least; the first of several."""

@@ -15,7 +15,17 @@ from agent.source import Span, lines_of, parsed
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-__all__ = ["GrammarMissing", "Span", "code_lines", "functions", "is_stub", "language_of", "merged", "parses"]
+__all__ = [
+    "GrammarMissing",
+    "Span",
+    "code_lines",
+    "functions",
+    "is_stub",
+    "language_of",
+    "merged",
+    "parses",
+    "stub_line",
+]
 
 COMMENT = ("#", "//", "/*", "*", "--")
 _BLOCKS = frozenset({"block", "statement_block", "compound_statement", "constructor_body"})
@@ -53,15 +63,32 @@ def is_stub(path: str, text: str, span: Span) -> bool:
     Such are `pass`, `...`, `return` of nothing, and raising that it is not implemented.
     Raises GrammarMissing.
     """
+    return _placeholders(path, text, span) is not None
+
+
+def stub_line(path: str, text: str, span: Span) -> int | None:
+    """1-based line where the body of a stub is to be written; None where no line of its own waits for it.
+
+    Raises GrammarMissing.
+    """
+    row = next((node.start_point.row for node in _placeholders(path, text, span) or ()), None)
+    if row is None or not _EMPTY.fullmatch(lines_of(text)[row].strip().rstrip(";").rstrip()):
+        return None
+    return row + 1
+
+
+def _placeholders(path: str, text: str, span: Span) -> "list[Node] | None":
+    """The statements of a function that does nothing yet; None for one that does something."""
     tree = tree_of(path, text)
     found = [item for item in definitions(tree) if item.is_function and item.span == span] if tree else []
     body = _body(found[0].node) if found else None
     if tree is None or body is None or _sets_members(body):
-        return False
+        return None
     written = [child for child in body.named_children if child.type not in COMMENTS]
     if written and tree.language == "python" and _is_string(written[0]):
         del written[0]
-    return all(_EMPTY.fullmatch(tree.text(child).strip().rstrip(";").rstrip()) for child in written)
+    empty = all(_EMPTY.fullmatch(tree.text(child).strip().rstrip(";").rstrip()) for child in written)
+    return written if empty else None
 
 
 def _body(node: "Node | None") -> "Node | None":

@@ -7,6 +7,7 @@ import pytest
 from agent.drafts import STAGES, draft
 from agent.loop import gather
 from agent.run import Run
+from agent.unwritten import lead
 from feedback.examples import check_of_examples, find_examples
 from memory.records import Check, PlanStep, Searched
 from model.errors import PromptTooLong
@@ -22,7 +23,7 @@ TASK = "Complete the function `double` in solution.py, as its docstring says."
 
 def answer(body: str) -> str:
     """The rest of an answer whose beginning was given to the model."""
-    return f"def double(x):\n    return {body}\n"
+    return f"    return {body}\n```\n"
 
 
 def examples(text: str) -> Check:
@@ -58,10 +59,12 @@ def test_stages_until_one_is_to_be_kept(
     stages: list[str],
 ) -> None:
     def script(asked: Asked) -> str | list[str]:
-        if "It was run, and this fails" in asked.messages[-1].content:
-            return f"```python\n{answer(repaired)}```"
+        assert asked.messages[-1].content.endswith(stub.removesuffix("    pass\n"))
+        if "It was run, and this fails" in asked.messages[0].content:
+            return answer(repaired)
         if asked.sampling.n == 1:
             assert "self-contained Python script" in asked.messages[0].content
+            assert "pass" not in asked.messages[0].content.partition("```")[2]
             return answer(greedy)
         return [answer(samples[index % len(samples)]) for index in range(asked.sampling.n)]
 
@@ -74,6 +77,42 @@ def test_stages_until_one_is_to_be_kept(
         assert list(dict.fromkeys(told.strategy for told in payloads(run, Searched))) == list(
             dict.fromkeys(stages)
         )
+
+
+TWO_STUBS = "def a(x):\n    pass\n\n\ndef b(x):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "task", "line"),
+    [
+        ("a.py", TWO, "write it", 9),
+        (
+            "a.py",
+            "import re\n\n\ndef f(x):\n    raise NotImplementedError('later')\n\n\ndef g(x):\n    return 1\n",
+            "f",
+            5,
+        ),
+        ("a.py", "class A:\n    def f(self):\n        ...\n", "write it", 3),
+        ("a.py", "def f(x): pass\n", "write it", None),
+        ("a.py", TWO_STUBS, "write it", None),
+        ("a.py", "def f(x):\n    return x\n", "write f", None),
+        ("a.py", "", "write it", None),
+        ("a.js", '// Twice.\nfunction f(x) {\n    throw new Error("not yet");\n}\n', "write it", 3),
+        ("a.js", "function f(x) {}\n", "write it", None),
+        (
+            "A.java",
+            "class A {\n    // Twice.\n    static int f(int x) {\n        throw new Error();\n    }\n}\n",
+            "it",
+            4,
+        ),
+        ("a.cpp", "#include <cmath>\nint f(int x) {\n    abort();\n}\n", "write it", 3),
+        ("a.rs", "fn f(x: i32) -> i32 {\n    todo!()\n}\n", "write it", 2),
+        ("a.go", 'package a\n\nfunc f(x int) int {\n\tpanic("later")\n}\n', "write it", 4),
+        ("a.php", '<?php\nfunction f($x) {\n    throw new Exception("later");\n}\n', "write it", 3),
+    ],
+)
+def test_lead_ends_where_the_only_open_body_begins(path: str, text: str, task: str, line: int | None) -> None:
+    assert lead(path, text, task) == ("".join(text.splitlines(keepends=True)[: line - 1]) if line else "")
 
 
 def test_a_prompt_that_does_not_fit_is_no_end_of_the_run(make_repo: RepoFactory) -> None:
