@@ -18,8 +18,8 @@ adi run "Discounts must begin at the step: 10 pieces already get 5 percent." --r
 commit 'Discounts begin at the step'
 
 echo
-echo '$ adi run "Write the function days in invoices/money.py." --yes'
-adi run "Write the function days in invoices/money.py." --repo "$repo" --yes
+echo '$ adi run "Write the function parts in invoices/money.py." --yes'
+adi run "Write the function parts in invoices/money.py." --repo "$repo" --yes
 
 echo
 echo '$ git diff          (the change accepted last, in the working tree)'

@@ -62,8 +62,10 @@ def _create(path: Path) -> None:
 
 
 def _check_is_ours(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")  # both are read at one moment: another process may be making the tables
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection.execute("COMMIT")
     if tables and application != APPLICATION_ID:
         raise errors.StoreCorrupt("it is a database, but not one of ADI's", errors.DOCTOR)
 

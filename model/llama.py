@@ -112,8 +112,8 @@ def check_file(path: Path) -> None:
         raise ServerFailed(f"{path} is not a GGUF file", "adi model verify")
 
 
-def _start(choice: ServeChoice, token: str) -> Any:
-    """The running server; it has loaded the model when this returns."""
+def parameters(choice: ServeChoice, token: str) -> Any:
+    """llama.cpp's settings for what is to be served."""
     import xllamacpp
 
     threads = choice.threads or physical_cores()
@@ -134,8 +134,15 @@ def _start(choice: ServeChoice, token: str) -> Any:
     params.endpoint_metrics = True
     params.endpoint_slots = True
     params.sse_ping_interval = 10
+    return params
+
+
+def _start(choice: ServeChoice, token: str) -> Any:
+    """The running server; it has loaded the model when this returns."""
+    import xllamacpp
+
     try:
-        return xllamacpp.Server(params)
+        return xllamacpp.Server(parameters(choice, token))
     except (RuntimeError, ValueError) as error:
         raise ServerFailed(f"llama.cpp cannot serve {choice.model}: {error}", "adi model verify") from error
 

@@ -118,7 +118,7 @@ def test_an_unproven_result_waits_for_a_person(make_repo: RepoFactory) -> None:
 
 def test_an_example_alone_proves_a_function(make_repo: RepoFactory) -> None:
     def script(_: Asked) -> str:
-        return "def double(x):\n    return x + x\n```\n"
+        return "    return x + x\n```\n"
 
     repo = make_repo({"solution.py": STUB.replace("8\n", "8\n    >>> double(0)\n    0\n")})
     with open_local(repo, script, Unattended(accept=True), settings={"without": ()}) as session:

@@ -12,14 +12,14 @@ def show(amount: int) -> str:
     return f"{amount // 100}.{amount % 100:02}"
 
 
-def days(text: str) -> int:
-    """Days in a term of payment, in weeks, days or both.
+def parts(amount: int, count: int) -> list[int]:
+    """Instalments of an amount, as equal as can be, the larger ones first.
 
-    >>> days("14d")
-    14
-    >>> days("2w")
-    14
-    >>> days("1w 3d")
-    10
+    >>> parts(1000, 4)
+    [250, 250, 250, 250]
+    >>> parts(1000, 3)
+    [334, 333, 333]
+    >>> parts(5, 3)
+    [2, 2, 1]
     """
     raise NotImplementedError

@@ -1,0 +1,174 @@
+"""Measures settings of the llama.cpp server against the default ones: n-gram drafting, slots, batch size.
+
+Run: python benchmarks/serving.py [--rounds N] [SETTING...]
+
+Three kinds of work: `edit` writes a file of this project again with one change (most of it is copied), `new`
+writes a function, `sample` asks for eight answers to one prompt. Each setting gets a server of its own, one
+after the other, in every round; shown are tokens a second of the whole kind, the ratio to the default in the
+same round, and whether the greedy answers are the default's to the byte.
+"""
+
+import argparse
+import multiprocessing
+import secrets
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from agent import context
+from agent.models import choice_of
+from agent.settings import directories, load
+from model.llama import ServeChoice, parameters
+
+ROOT = Path(__file__).parent.parent
+TOKEN = secrets.token_urlsafe(16)
+EDITS = (
+    ("model/deadline.py", "Rename the class or function that is defined first, everywhere in the file."),
+    (
+        "agent/unwritten.py",
+        "Give the first function a default value of its last parameter: the empty string.",
+    ),
+    ("examples/invoices/invoices/invoice.py", "An invoice is to be paid within 30 days."),
+)
+NEW = (
+    'def median(values: list[float]) -> float:\n    """The middle value, the mean of two in the middle."""',
+    'def roman(number: int) -> str:\n    """Roman numeral of 1 to 3999."""',
+    'def is_leap(year: int) -> bool:\n    """Whether a year of the Gregorian calendar has 366 days."""',
+)
+
+
+def _drafting(kind: str) -> Callable[[Any], None]:
+    def change(params: Any) -> None:
+        import xllamacpp
+
+        params.speculative.types = [
+            getattr(xllamacpp.common_speculative_type, f"COMMON_SPECULATIVE_TYPE_{kind}")
+        ]
+
+    return change
+
+
+def _with(**values: int) -> Callable[[Any], None]:
+    def change(params: Any) -> None:
+        for name, value in values.items():
+            setattr(params, name, value)
+
+    return change
+
+
+SETTINGS: Mapping[str, Callable[[Any], None]] = {
+    "default": lambda _params: None,
+    "ngram-simple": _drafting("NGRAM_SIMPLE"),
+    "ngram-map": _drafting("NGRAM_MAP_K"),
+    "ngram-mod": _drafting("NGRAM_MOD"),
+    "slots-1": _with(n_parallel=1),
+    "slots-2": _with(n_parallel=2),
+    "slots-8": _with(n_parallel=8),
+    "ubatch-128": _with(n_ubatch=128),
+    "ubatch-1024": _with(n_ubatch=1024),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one kind of work took."""
+
+    tokens: int
+    seconds: float
+    texts: tuple[str, ...]
+
+    @property
+    def rate(self) -> float:
+        """Written tokens a second, the prompt's time included."""
+        return self.tokens / self.seconds
+
+
+def _serve(choice: ServeChoice, setting: str, told: Any) -> None:
+    import xllamacpp
+
+    params = parameters(choice, TOKEN)
+    SETTINGS[setting](params)
+    server = xllamacpp.Server(params)
+    told.put(str(server.listening_address))
+    time.sleep(3600)
+
+
+def _works() -> dict[str, list[dict[str, object]]]:
+    edits = []
+    for path, goal in EDITS:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        about = f"Task: {goal}\n\nFile {path}:\n{context.numbered(text)}"
+        edits.append(_body(context.file_messages(about, path, goal)))
+    new = [_body(context.oneshot_messages("", {"a.py": text}, complete="py")) for text in NEW]
+    return {"edit": edits, "new": new, "sample": [{**new[0], "n": 8, "temperature": 0.8, "seed": 1}]}
+
+
+def _body(messages: list[Any]) -> dict[str, object]:
+    chat = [{"role": message.role, "content": message.content} for message in messages]
+    return {"messages": chat, "temperature": 0.0, "max_tokens": 800, "stop": list(context.COMPLETE_STOPS)}
+
+
+def measured(choice: ServeChoice, setting: str) -> dict[str, Kind]:
+    """Every kind of work on a server of its own."""
+    processes = multiprocessing.get_context("spawn")
+    told = processes.Queue()
+    server = processes.Process(target=_serve, args=(choice, setting, told), daemon=True)
+    server.start()
+    try:
+        url = told.get(timeout=120)
+        with httpx2.Client(
+            headers={"Authorization": f"Bearer {TOKEN}"}, timeout=600.0, trust_env=False
+        ) as http:
+            http.post(f"{url}/v1/chat/completions", json={**_works()["new"][0], "max_tokens": 4})
+            return {name: _kind(http, url, bodies) for name, bodies in _works().items()}
+    finally:
+        server.kill()
+        server.join()
+
+
+def _kind(http: httpx2.Client, url: str, bodies: list[dict[str, object]]) -> Kind:
+    tokens, texts, began = 0, [], time.monotonic()
+    for body in bodies:
+        answer = http.post(f"{url}/v1/chat/completions", json=body).raise_for_status().json()
+        tokens += answer["usage"]["completion_tokens"]
+        texts += [choice["message"]["content"] for choice in answer["choices"]]
+    return Kind(tokens, time.monotonic() - began, tuple(texts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help=", ".join(SETTINGS))
+    parser.add_argument("--rounds", type=int, default=2)
+    given = parser.parse_args()
+    if unknown := set(given.settings) - set(SETTINGS):
+        parser.error(f"no setting {', '.join(sorted(unknown))}: there are {', '.join(SETTINGS)}")
+    names = ["default", *(name for name in given.settings or SETTINGS if name != "default")]
+    choice = choice_of(load(None).settings, directories()).serve()
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for turn in range(given.rounds):
+        base: dict[str, Kind] = {}
+        for name in names:
+            found = measured(choice, name)
+            base = base or found
+            for kind, result in found.items():
+                ratio = result.rate / base[kind].rate
+                ratios.setdefault((name, kind), []).append(ratio)
+                same = "" if kind == "sample" else f", same {result.texts == base[kind].texts}"
+                told = f"{result.tokens:5} tokens {result.rate:6.1f}/s x{ratio:.2f}{same}"
+                sys.stdout.write(f"round {turn + 1} {name:12} {kind:6} {told}\n")
+                sys.stdout.flush()
+    for (name, kind), each in ratios.items():
+        sys.stdout.write(
+            f"{name:12} {kind:6} x{statistics.mean(each):.2f}, {len(each)} rounds"
+            f" {min(each):.2f} to {max(each):.2f}\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
