@@ -1,6 +1,6 @@
 """Measures settings of the llama.cpp server against the default ones: n-gram drafting, slots, batch size.
 
-Run: python benchmarks/serving.py [--rounds N] [SETTING...]
+Run: python benchmarks/serving.py [SETTING...] [--rounds N] [--kinds KIND...]
 
 Three kinds of work: `edit` writes a file of this project again with one change (most of it is copied), `new`
 writes a function, `sample` asks for eight answers to one prompt. Each setting gets a server of its own, one
@@ -10,11 +10,11 @@ same round, and whether the greedy answers are the default's to the byte.
 
 import argparse
 import multiprocessing
-import secrets
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from agent.settings import directories, load
 from model.llama import ServeChoice, parameters
 
 ROOT = Path(__file__).parent.parent
-TOKEN = secrets.token_urlsafe(16)
+TOKEN = "benchmark"
 EDITS = (
     ("model/deadline.py", "Rename the class or function that is defined first, everywhere in the file."),
     (
@@ -43,10 +43,15 @@ NEW = (
 )
 
 
-def _drafting(kind: str) -> Callable[[Any], None]:
+def _drafting(kind: str, matched: int = 0, drafted: int = 0) -> Callable[[Any], None]:
+    """n-gram drafting: `matched` tokens must repeat for `drafted` to be tried; 0 leaves 12 and 48."""
+
     def change(params: Any) -> None:
         import xllamacpp
 
+        if matched:
+            params.speculative.ngram_simple.size_n = matched
+            params.speculative.ngram_simple.size_m = drafted
         params.speculative.types = [
             getattr(xllamacpp.common_speculative_type, f"COMMON_SPECULATIVE_TYPE_{kind}")
         ]
@@ -65,7 +70,8 @@ def _with(**values: int) -> Callable[[Any], None]:
 SETTINGS: Mapping[str, Callable[[Any], None]] = {
     "default": lambda _params: None,
     "ngram-simple": _drafting("NGRAM_SIMPLE"),
-    "ngram-map": _drafting("NGRAM_MAP_K"),
+    "ngram-6-8": _drafting("NGRAM_SIMPLE", 6, 8),
+    "ngram-12-12": _drafting("NGRAM_SIMPLE", 12, 12),
     "ngram-mod": _drafting("NGRAM_MOD"),
     "slots-1": _with(n_parallel=1),
     "slots-2": _with(n_parallel=2),
@@ -106,7 +112,8 @@ def _works() -> dict[str, list[dict[str, object]]]:
         about = f"Task: {goal}\n\nFile {path}:\n{context.numbered(text)}"
         edits.append(_body(context.file_messages(about, path, goal)))
     new = [_body(context.oneshot_messages("", {"a.py": text}, complete="py")) for text in NEW]
-    return {"edit": edits, "new": new, "sample": [{**new[0], "n": 8, "temperature": 0.8, "seed": 1}]}
+    sample = [{**new[0], "temperature": 0.8, "seed": seed} for seed in range(8)]
+    return {"edit": edits, "new": new, "sample": sample}
 
 
 def _body(messages: list[Any]) -> dict[str, object]:
@@ -114,8 +121,8 @@ def _body(messages: list[Any]) -> dict[str, object]:
     return {"messages": chat, "temperature": 0.0, "max_tokens": 800, "stop": list(context.COMPLETE_STOPS)}
 
 
-def measured(choice: ServeChoice, setting: str) -> dict[str, Kind]:
-    """Every kind of work on a server of its own."""
+def measured(choice: ServeChoice, setting: str, kinds: list[str]) -> dict[str, Kind]:
+    """These kinds of work on a server of its own."""
     processes = multiprocessing.get_context("spawn")
     told = processes.Queue()
     server = processes.Process(target=_serve, args=(choice, setting, told), daemon=True)
@@ -126,25 +133,30 @@ def measured(choice: ServeChoice, setting: str) -> dict[str, Kind]:
             headers={"Authorization": f"Bearer {TOKEN}"}, timeout=600.0, trust_env=False
         ) as http:
             http.post(f"{url}/v1/chat/completions", json={**_works()["new"][0], "max_tokens": 4})
-            return {name: _kind(http, url, bodies) for name, bodies in _works().items()}
+            return {kind: _kind(http, url, _works()[kind]) for kind in kinds}
     finally:
         server.kill()
         server.join()
 
 
 def _kind(http: httpx2.Client, url: str, bodies: list[dict[str, object]]) -> Kind:
-    tokens, texts, began = 0, [], time.monotonic()
-    for body in bodies:
-        answer = http.post(f"{url}/v1/chat/completions", json=body).raise_for_status().json()
-        tokens += answer["usage"]["completion_tokens"]
-        texts += [choice["message"]["content"] for choice in answer["choices"]]
-    return Kind(tokens, time.monotonic() - began, tuple(texts))
+    began = time.monotonic()
+    with ThreadPoolExecutor(
+        len(bodies) if "n" in bodies[0] else 1
+    ) as pool:  # samples at once, others in turn
+        responses = list(pool.map(lambda body: http.post(f"{url}/v1/chat/completions", json=body), bodies))
+    seconds = time.monotonic() - began
+    answers = [response.raise_for_status().json() for response in responses]
+    tokens = sum(answer["usage"]["completion_tokens"] for answer in answers)
+    texts = [choice["message"]["content"] for answer in answers for choice in answer["choices"]]
+    return Kind(tokens, seconds, tuple(texts))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("settings", nargs="*", metavar="SETTING", help=", ".join(SETTINGS))
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--kinds", nargs="+", default=list(_works()), choices=list(_works()))
     given = parser.parse_args()
     if unknown := set(given.settings) - set(SETTINGS):
         parser.error(f"no setting {', '.join(sorted(unknown))}: there are {', '.join(SETTINGS)}")
@@ -154,7 +166,7 @@ def main() -> None:
     for turn in range(given.rounds):
         base: dict[str, Kind] = {}
         for name in names:
-            found = measured(choice, name)
+            found = measured(choice, name, given.kinds)
             base = base or found
             for kind, result in found.items():
                 ratio = result.rate / base[kind].rate
