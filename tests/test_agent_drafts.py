@@ -46,6 +46,8 @@ def drafted(run: Run, check: Check) -> bool:
         (TWO, "x + 4", ["1", "2"], "x * 2", "return x * 2", ["draft", "sample drafts", "repair draft"]),
         # One example does not tell x + 4 from the right ones: what most do is taken.
         (ONE, "x + 4", ["x * 2", "x + x", "1"], "", "return x * 2", ["draft", "sample drafts"]),
+        # So it is when the same text comes again.
+        (ONE, "x + 4", ["x + 4"], "", "return x + 4", ["draft", "sample drafts"]),
         (TWO, "1", ["2"], "3", "return 1", [stage.name for stage in STAGES]),
     ],
 )
