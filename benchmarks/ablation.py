@@ -1,0 +1,158 @@
+"""Measures ADI with each mechanism switched off, on the tasks where that mechanism took part.
+
+Run: ADI_BENCH=DIR python benchmarks/ablation.py SUITE FULL.jsonl [--only MECHANISM...] [--table FILE]
+
+FULL.jsonl is what `adi eval SUITE` wrote for ADI with everything on, its runs still in this memory. Whether a
+mechanism took part is read off the events of those runs. A task where it did not is the same run without it,
+up to what a server answers to the same greedy prompt in another batch, and is not run again. The others run
+again with `adi eval SUITE --without MECHANISM`, resumable, beside FULL.jsonl. Told for each mechanism: on how
+many tasks it took part, how many were solved with and without it, McNemar's exact test, and written tokens.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from agent.mechanisms import Mechanism
+from agent.reproduce import NAME as OWN_TEST
+from agent.settings import directories
+from agent.suite_report import mcnemar, wilson
+from agent.suite_results import read_rows
+from agent.suite_task import Row
+from memory.records import CheckRan, PlanMade, Prompted, Record, Searched
+from memory.store import Store
+
+Events = Sequence[Record]
+TOLD = "Values where it failed:"
+LISTED = "The repository:"
+
+
+def _searched(*strategies: str) -> Callable[[Events], bool]:
+    return lambda events: any(
+        isinstance(event, Searched) and event.strategy.startswith(strategies) for event in events
+    )
+
+
+def _checked(*names: str) -> Callable[[Events], bool]:
+    return lambda events: any(
+        isinstance(event, CheckRan) and event.result.check.startswith(names) for event in events
+    )
+
+
+def _prompted(words: str) -> Callable[[Events], bool]:
+    def found(events: Events) -> bool:
+        prompts = [event for event in events if isinstance(event, Prompted)]
+        return any(
+            words in text
+            for event in prompts
+            for text in (event.prompt, *(m.content for m in event.messages))
+        )
+
+    return found
+
+
+_LINES = ("mutate", "fill in", "sample fills", "rewrite", "sample lines", "sample functions")
+TOOK_PART: dict[Mechanism, Callable[[Events], bool]] = {
+    Mechanism.EXAMPLES: _checked("examples", "quoted tests"),
+    Mechanism.OWN_TESTS: _checked(OWN_TEST),
+    Mechanism.COVERAGE: _searched(*_LINES),
+    Mechanism.LOCALS: _prompted(TOLD),
+    Mechanism.MAP: _prompted(LISTED),
+    Mechanism.LOCATED_PLAN: lambda events: any(
+        isinstance(event, PlanMade) and event.plan.author == "rule" for event in events
+    ),
+    Mechanism.MUTATIONS: _searched("mutate"),
+    Mechanism.INFILL: _searched("fill in", "sample fills"),
+    Mechanism.LINES: _searched("rewrite line", "sample lines"),
+    Mechanism.FUNCTIONS: _searched("rewrite function", "sample functions"),
+    Mechanism.DRAFTS: _searched("draft", "sample drafts", "repair draft"),
+    Mechanism.SAMPLES: _searched("sample"),
+    Mechanism.REPAIR: _searched("repair draft"),
+    Mechanism.AGREEMENT: _searched("sample drafts"),
+    Mechanism.ACTIONS: lambda events: any(
+        isinstance(event, Prompted) and event.purpose == "act" for event in events
+    ),
+}
+"""Whether the events of a run show that a mechanism took part, or may have."""
+
+
+def touched(rows: Iterable[Row], store: Store) -> dict[Mechanism, list[Row]]:
+    """Each mechanism's tasks."""
+    found: dict[Mechanism, list[Row]] = {mechanism: [] for mechanism in Mechanism}
+    for row in rows:
+        events = [event.payload for run_id in row.run_ids for event in store.events(run_id)]
+        for mechanism, took_part in TOOK_PART.items():
+            if took_part(events):
+                found[mechanism].append(row)
+    return found
+
+
+def again(
+    suite: str, mechanism: Mechanism, rows: Sequence[Row], out: Path, jobs: int, seed: int
+) -> list[Row]:
+    """The rows of these tasks without the mechanism."""
+    names = [part for row in rows for part in ("--only", row.name)]
+    command = ["adi", "eval", suite, "--without", mechanism, "--out", str(out), "--jobs", str(jobs)]
+    subprocess.run(
+        [str(Path(sys.executable).with_name("adi")), *command[1:], "--seed", str(seed), *names],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    wanted = {row.name for row in rows}
+    return [row for row in read_rows(out)[0] if row.name in wanted]
+
+
+def line(mechanism: Mechanism, every: Sequence[Row], on: Sequence[Row], off: Sequence[Row]) -> str:
+    """One row of the table; `on` and `off` are the tasks where it took part."""
+    before, after = {row.name: row.solved for row in on}, {row.name: row.solved for row in off}
+    lost = sum(before[name] and not after[name] for name in after)
+    won = sum(after[name] and not before[name] for name in after)
+    solved = sum(row.solved for row in every)
+    low, high = wilson(solved - lost + won, len(every))
+    written = [sum(row.completion_tokens for row in rows if row.name in after) for rows in (on, off)]
+    return (
+        f"| {mechanism} | {len(on)} | {solved}/{len(every)} | {solved - lost + won}/{len(every)} "
+        f"({100 * low:.0f} to {100 * high:.0f}%) | {lost} / {won} | {mcnemar(lost, won):.2f} "
+        f"| {written[0]} | {written[1]} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("suite")
+    parser.add_argument("full", type=Path)
+    parser.add_argument("--only", nargs="+", type=Mechanism, default=list(Mechanism), metavar="MECHANISM")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--table", type=Path)
+    given = parser.parse_args()
+    rows, bad = read_rows(given.full)
+    if (
+        bad
+        or not rows
+        or {row.suite for row in rows} != {given.suite}
+        or {row.agent for row in rows} != {"adi"}
+    ):
+        parser.error(f"{given.full} holds no whole results of adi on {given.suite}")
+    with Store.open(directories().database) as store:
+        tasks = touched(rows, store)
+    lines = [
+        "| without | tasks it took part in | solved with it | solved without it (95% interval) "
+        "| lost / won without it | p | written with it, on these | without |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for mechanism in given.only:
+        off: list[Row] = []
+        if tasks[mechanism]:
+            out = given.full.with_name(f"{given.full.stem}-without-{mechanism}.jsonl")
+            off = again(given.suite, mechanism, tasks[mechanism], out, given.jobs, rows[0].seed)
+        lines.append(line(mechanism, rows, tasks[mechanism], off))
+        sys.stderr.write(f"{lines[-1]}\n")
+        if given.table:
+            given.table.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    sys.stdout.write("\n".join([*lines, ""]))
+
+
+if __name__ == "__main__":
+    main()
