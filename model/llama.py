@@ -22,6 +22,7 @@ import httpx2
 import psutil
 
 from model.errors import ModelError, ServerFailed
+from model.machine import cores
 from model.state import ServerState, read_state, write_state
 
 SLOTS = 4
@@ -45,12 +46,6 @@ class ServeChoice:
     port: int = 0
     idle_s: float = 900.0
     """Seconds without work after which the server leaves; 0 means never."""
-
-
-def physical_cores() -> int:
-    """Cores that this process may use; decoding is bound by memory, so hyper-threads only disturb."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
 class Left(NamedTuple):
@@ -85,7 +80,7 @@ def host(
             model=str(choice.model.resolve()),
             sha256=choice.sha256,
             n_ctx=choice.n_ctx,
-            threads=choice.threads or physical_cores(),
+            threads=choice.threads or cores(),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         write_state(state_dir, state)
@@ -116,7 +111,7 @@ def parameters(choice: ServeChoice, token: str) -> Any:
     """llama.cpp's settings for what is to be served."""
     import xllamacpp
 
-    threads = choice.threads or physical_cores()
+    threads = choice.threads or cores()
     params = xllamacpp.CommonParams()
     params.model.path = str(choice.model)
     params.model_alias = {choice.name}
