@@ -35,7 +35,11 @@ def check_s(suite: str) -> float:
 def measure(
     tasks: Sequence[SuiteTask], agent: str, results: Path, settings: Settings, *, jobs: int, seed: int
 ) -> list[Row]:
-    """Run an agent on the tasks; progress goes to stderr. Raises what agent.suite_run.run_suite raises."""
+    """Run an agent on the tasks; progress goes to stderr. Raises what agent.suite_run.run_suite raises.
+
+    A model that is not to be had ends it before the first task: it would make every one of them an error.
+    """
+    connect(choice_of(settings, directories()), _say).close()
     graders = Graders(settings)
     for profile in sorted({task.grader.image for task in tasks}):
         graders.ready(profile)

@@ -12,6 +12,7 @@ from agent.settings import load
 from agent.suite_measure import full_name, put_aside
 from agent.suite_results import read_rows
 from agent.suite_task import Row
+from model.errors import UnknownModel
 from tests.openai_server import Said, serve
 from tests.suite_kit import row
 
@@ -138,6 +139,19 @@ def test_a_real_measurement_with_docker_graders(
     assert (told["solved"], told["rows"], told["model"], told["written_tokens"]) == (1, 3, ["m"], 27)
     assert [each.solved for each in read_rows(out)[0]] == [True]
     assert len(read_rows(tmp_path / "out.1.jsonl")[0]) == 3
+
+
+def test_a_model_that_is_not_to_be_had_ends_it_before_the_first_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    words = ["eval", "humaneval", "--data", str(given(tmp_path)), "--agent", "oneshot", "--out", str(out)]
+    with serve(lambda _: Said(ANSWER, "m", tokens=9)) as url:
+        monkeypatch.setenv("ADI_MODEL__URL", url)
+        monkeypatch.setenv("ADI_MODEL__NAME", "other")
+        with pytest.raises(UnknownModel, match="does not serve 'other'"):
+            invoke(words)
+    assert not out.exists()
 
 
 def test_adi_without_a_mechanism_is_another_agent() -> None:
