@@ -32,13 +32,6 @@ Behaviour = tuple[str, ...]
 """What came of each call: the result's text, or `!` and the name of the exception."""
 
 
-def chosen(sandbox: Sandbox, path: str, texts: Sequence[str], calls: Sequence[str]) -> int:
-    """Index of the text whose behaviour most others share; the first one when nothing tells them apart."""
-    if len(texts) < 2 or not calls:
-        return 0
-    return vote(behaviours(sandbox, path, texts, calls[:CALLS]))
-
-
 def behaviours(sandbox: Sandbox, path: str, texts: Sequence[str], calls: Sequence[str]) -> list[Behaviour]:
     """What each text of the file does on each call; empty when the sandbox gave no usable answer.
 

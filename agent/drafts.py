@@ -39,7 +39,7 @@ MOST_TOKENS = 2_000
 DECISIVE = 2
 """Examples that must have passed for the first draft to be taken at its word."""
 VOICES = 3
-"""Drafts that pass before their agreement decides."""
+"""Drafts that pass before a vote decides, where no two of them behave alike."""
 FAILURE_CHARS = 1_200
 MISSING = frozenset(
     {"ImportError", "ModuleNotFoundError", "AttributeError", "NameError", "NotImplementedError"}
@@ -62,14 +62,15 @@ class Stage:
 
 STAGES = (
     Stage("draft", 0.0, 1),
-    Stage("sample drafts", 0.8, 2, Mechanism.SAMPLES),
+    Stage("sample drafts", 0.8, 1, Mechanism.SAMPLES),
+    Stage("sample drafts", 0.8, 1, Mechanism.SAMPLES),
     Stage("sample drafts", 0.8, 2, Mechanism.SAMPLES),
     Stage("repair draft", 0.0, 1, Mechanism.REPAIR),
     Stage("sample drafts", 1.0, 4, Mechanism.SAMPLES),
     Stage("sample drafts", 1.0, 4, Mechanism.SAMPLES),
 )
-"""Few samples at a time: on a CPU four at once are written only 1.2 times as fast as one after the other
-(benchmarks/results/serving.md), and the first that passes spares the rest."""
+"""Few samples at a time: the first that is kept spares the rest, and on a CPU four at once are written only
+1.2 times as fast as one after the other."""
 MOST_SAMPLES = max(stage.n for stage in STAGES)
 
 
@@ -96,51 +97,69 @@ class Drafting:
         self.trials.seen.add(self.suspect.text.encode("utf-8", "surrogateescape"))
         try:
             for number, stage in enumerate(STAGES):
-                if not run.uses(stage.mechanism) or len(self.passing) >= VOICES:
+                if not run.uses(stage.mechanism):
                     continue
-                if self._stage(stage, seed=1 + number * MOST_SAMPLES):
-                    return self.passing[-1]
+                if found := self._stage(stage, seed=1 + number * MOST_SAMPLES):
+                    return found
                 if run.spent.seconds >= self.until_s:
                     break
         except BudgetSpent:
             if not self.passing:
                 raise
-        return self._voted() or self._best()
+        return self._decided(last=True) or self._best()
 
-    def _stage(self, stage: Stage, seed: int) -> bool:
-        """True when a draft passed that nothing more is asked of."""
+    def _stage(self, stage: Stage, seed: int) -> Candidate | None:
+        """The draft that nothing more needs to be asked about, if there is one now."""
         try:
             texts = self._texts(stage, seed)
         except PromptTooLong:
-            return False
-        decided = False
+            return None
+        found = None
         for text in texts:
-            same = next((item for item in self.passing if item.text == text), None)
-            if same:  # written twice is a voice more for it
-                self.passing.append(same)
-                continue
-            candidate = self.trials.execute(self.hole, text)
-            if candidate is None:
-                continue
-            if not self.trials.holds(candidate):
-                self.failing.append(candidate)
-                continue
-            self.passing.append(candidate)
-            decided = self._decisive(candidate.result)
-            if decided:
+            self._try(text)
+            if found := self._decided():
                 break
-        self.trials.tell(stage.name, self.hole.place, decided)
-        return decided
+        self.trials.tell(stage.name, self.hole.place, found is not None)
+        return found
 
-    def _decisive(self, result: CheckResult) -> bool:
-        """A check of the person's or of the repository decides alone; examples when there are enough."""
+    def _try(self, text: str) -> None:
+        """Run a draft, and note whether it holds; a text that passed before is a voice more for it."""
+        same = next((item for item in self.passing if item.text == text), None)
+        candidate = same or self.trials.execute(self.hole, text)
+        if candidate is not None:
+            holds = candidate is same or self.trials.holds(candidate)
+            (self.passing if holds else self.failing).append(candidate)
+
+    def _decided(self, *, last: bool = False) -> Candidate | None:
+        """The draft to keep, once that is known; `last` when nothing more is asked.
+
+        A draft that proves itself. Else, of those that pass, what two say that behave alike, or a vote.
+        """
+        if not self.passing or self._proves(self.passing[0].result):
+            return self.passing[0] if self.passing else None
+        texts = [item.text for item in self.passing]
+        if again := next((item for item in self.passing if texts.count(item.text) > 1), None):
+            return again
+        if len(texts) == 1:
+            return self.passing[0] if last else None
+        behaviours = self._behaviours()
+        alike = len(set(behaviours)) < len(behaviours)
+        if behaviours and not alike and len(texts) < VOICES and not last:
+            return None
+        return self.passing[agreement.vote(behaviours)]
+
+    def _proves(self, result: CheckResult) -> bool:
+        """True when the check alone decides: a person's, the repository's, or examples that tell enough.
+
+        Two examples do, and a single one that another draft failed: it tells right from wrong.
+        """
         if not self.trials.run.uses(Mechanism.AGREEMENT) or not self.suspect.path.endswith(".py"):
             return True
         match self.trials.check.origin:
             case "given" | "found":
                 return True
             case "examples":
-                return result.tests_passed >= DECISIVE
+                return bool(self.failing) or result.tests_passed >= DECISIVE
             case _:
                 return False
 
@@ -193,19 +212,14 @@ class Drafting:
             default=None,
         )
 
-    def _voted(self) -> Candidate | None:
-        """Of the drafts that pass, the one that behaves as most do."""
-        if not self.passing:
-            return None
-        run, path = self.trials.run, self.suspect.path
+    def _behaviours(self) -> list[agreement.Behaviour]:
+        """What each draft that passes does on the calls of the examples and on calls near them."""
+        path = self.suspect.path
         texts = [item.data.decode("utf-8", "surrogateescape") for item in self.passing]
-        if len(texts) < 2 or not run.uses(Mechanism.AGREEMENT) or not path.endswith(".py"):
-            return self.passing[0]
         names = [span.name for span in functions(path, texts[0])]
         told = [call for text in _examples(self.trials.check) for call in agreement.calls_in(text, names)]
         calls = agreement.varied(list(dict.fromkeys(told)))
-        index = agreement.chosen(run.sandbox, path, texts, calls)
-        return self.passing[index]
+        return agreement.behaviours(self.trials.run.sandbox, path, texts, calls) if calls else []
 
 
 def _examples(check: Check) -> list[str]:

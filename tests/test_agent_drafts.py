@@ -1,5 +1,6 @@
 """Drafts of whole files: greedy, samples, a repair, more samples; agreement where nothing decides."""
 
+import itertools
 import math
 
 import pytest
@@ -44,9 +45,10 @@ def drafted(run: Run, check: Check) -> bool:
         (TWO, "x * 2", [], "", "return x * 2", ["draft"]),
         (TWO, "x + 4", ["x - 1", "x + x", "3 * x"], "", "return x + x", ["draft", "sample drafts"]),
         (TWO, "x + 4", ["1", "2"], "x * 2", "return x * 2", ["draft", "sample drafts", "repair draft"]),
-        # One example does not tell x + 4 from the right ones: what most do is taken.
+        # One example does not tell x + 4 from the right ones: what two of three do is taken.
         (ONE, "x + 4", ["x * 2", "x + x", "1"], "", "return x * 2", ["draft", "sample drafts"]),
-        # So it is when the same text comes again.
+        # So is a text that comes again, and one that passes an example which another one fails.
+        (ONE, "x + 4", ["1"], "", "return x + 4", ["draft", "sample drafts"]),
         (ONE, "x + 4", ["x + 4"], "", "return x + 4", ["draft", "sample drafts"]),
         (TWO, "1", ["2"], "3", "return 1", [stage.name for stage in STAGES]),
     ],
@@ -60,15 +62,17 @@ def test_stages_until_one_is_to_be_kept(
     kept: str,
     stages: list[str],
 ) -> None:
+    told = itertools.cycle(samples)
+
     def script(asked: Asked) -> str | list[str]:
         assert asked.messages[-1].content.endswith(stub.removesuffix("    pass\n"))
         if "It was run, and this fails" in asked.messages[0].content:
             return answer(repaired)
-        if asked.sampling.n == 1:
+        if asked.sampling.temperature == 0:
             assert "self-contained Python script" in asked.messages[0].content
             assert "pass" not in asked.messages[0].content.partition("```")[2]
             return answer(greedy)
-        return [answer(samples[index % len(samples)]) for index in range(asked.sampling.n)]
+        return [answer(next(told)) for _ in range(asked.sampling.n)]
 
     check = examples(stub)
     with open_run(make_repo({"solution.py": stub}), script, checks=[check], prompt=TASK) as run:
