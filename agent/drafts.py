@@ -140,9 +140,11 @@ class Drafting:
         texts = [item.text for item in self.passing]
         if again := next((item for item in self.passing if texts.count(item.text) > 1), None):
             return again
+        if (last and len(texts) == 1) or not (calls := self._calls(texts[0])):
+            return self.passing[0]  # nothing to compare it with, or nothing to compare it by
         if len(texts) == 1:
-            return self.passing[0] if last else None
-        behaviours = self._behaviours()
+            return None
+        behaviours = self._behaviours(calls)
         alike = len(set(behaviours)) < len(behaviours)
         if behaviours and not alike and len(texts) < VOICES and not last:
             return None
@@ -212,14 +214,16 @@ class Drafting:
             default=None,
         )
 
-    def _behaviours(self) -> list[agreement.Behaviour]:
-        """What each draft that passes does on the calls of the examples and on calls near them."""
-        path = self.suspect.path
+    def _calls(self, text: str) -> list[str]:
+        """Calls of the draft's functions: those of the examples, and calls near them."""
+        names = [span.name for span in functions(self.suspect.path, text)]
+        told = [call for each in _examples(self.trials.check) for call in agreement.calls_in(each, names)]
+        return agreement.varied(list(dict.fromkeys(told)))
+
+    def _behaviours(self, calls: Sequence[str]) -> list[agreement.Behaviour]:
+        """What each draft that passes does on these calls."""
         texts = [item.data.decode("utf-8", "surrogateescape") for item in self.passing]
-        names = [span.name for span in functions(path, texts[0])]
-        told = [call for text in _examples(self.trials.check) for call in agreement.calls_in(text, names)]
-        calls = agreement.varied(list(dict.fromkeys(told)))
-        return agreement.behaviours(self.trials.run.sandbox, path, texts, calls) if calls else []
+        return agreement.behaviours(self.trials.run.sandbox, self.suspect.path, texts, calls)
 
 
 def _examples(check: Check) -> list[str]:

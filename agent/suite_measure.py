@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agent.display import Display, make_console
 from agent.inert import inert_line
 from agent.models import choice_of
 from agent.percolate import Listener
@@ -17,6 +16,7 @@ from agent.suite_agents import Adi, OpenSession
 from agent.suite_oneshot import OneShot
 from agent.suite_run import run_suite
 from agent.suite_task import Agent, Row, SuiteTask
+from memory.records import Event, Noted
 from model.connect import connect
 from sandbox.protocol import Sandbox, SandboxLimits
 from sandbox.workcopy import WorkCopy
@@ -120,14 +120,15 @@ class Graders:
 
 
 def _opener(settings: Settings) -> OpenSession:
-    """Opens a session on a task's repository, with a quiet display for what goes wrong."""
+    """Opens a session on a task's repository; only its warnings are shown, with the task's name."""
 
     @contextlib.contextmanager
     def opened(repo: Path, person: Person, listeners: Sequence[Listener]) -> Iterator[Session]:
-        with (
-            Display(make_console(sys.stderr), verbosity=-1) as display,
-            open_session(settings, repo, person, [*listeners, display.on_event]) as session,
-        ):
+        def warn(event: Event) -> None:
+            if isinstance(event.payload, Noted) and event.payload.level != "info":
+                _say(f"{repo.name}: {event.payload.level}: {event.payload.text}")
+
+        with open_session(settings, repo, person, [*listeners, warn]) as session:
             yield session
 
     return opened

@@ -85,6 +85,21 @@ def test_stages_until_one_is_to_be_kept(
         )
 
 
+def test_the_first_draft_is_kept_where_nothing_could_tell_two_apart(make_repo: RepoFactory) -> None:
+    stub = 'def double(x):\n    """Twice x."""\n    pass\n'
+    asked: list[Asked] = []
+
+    def script(question: Asked) -> str:
+        asked.append(question)
+        return answer("x * 2")
+
+    check = Check(name="loads", command="python3 -c 'import solution'", origin="written")
+    with open_run(make_repo({"solution.py": stub}), script, checks=[check], prompt=TASK) as run:
+        assert drafted(run, check)
+        assert b"return x * 2" in run.files.read("solution.py")
+    assert len(asked) == 1
+
+
 TWO_STUBS = "def a(x):\n    pass\n\n\ndef b(x):\n    pass\n"
 
 
