@@ -69,8 +69,8 @@ STAGES = (
     Stage("sample drafts", 1.0, 4, Mechanism.SAMPLES),
     Stage("sample drafts", 1.0, 4, Mechanism.SAMPLES),
 )
-"""Few samples at a time: the first that is kept spares the rest, and on a CPU four at once are written only
-1.2 times as fast as one after the other."""
+"""Few samples at a time: the first that is kept spares the rest, and on a CPU many at once are hardly written
+faster than one after the other (benchmarks/results/serving.md)."""
 MOST_SAMPLES = max(stage.n for stage in STAGES)
 
 
@@ -200,9 +200,8 @@ class Drafting:
         complete = ending if not old or documented(path, old) else ""
         if not complete:
             return context.oneshot_messages(task, {path: context.shown(old)})
-        more = any(
-            map(str.isalnum, old[len(before) :].partition("\n")[2])
-        )  # what only makes it compile is no problem
+        # What only makes a stub compile is no part of the problem.
+        more = any(map(str.isalnum, old[len(before) :].partition("\n")[2]))
         problem = context.shown(before if before and not more else old)
         return context.oneshot_messages(task, {path: problem}, complete=complete, lead=before)
 

@@ -94,12 +94,9 @@ def again(
 ) -> list[Row]:
     """The rows of these tasks without the mechanism."""
     names = [part for row in rows for part in ("--only", row.name)]
-    command = ["adi", "eval", suite, "--without", mechanism, "--out", str(out), "--jobs", str(jobs)]
-    subprocess.run(
-        [str(Path(sys.executable).with_name("adi")), *command[1:], "--seed", str(seed), *names],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    adi = str(Path(sys.executable).with_name("adi"))
+    options = ["--without", mechanism, "--out", str(out), "--jobs", str(jobs), "--seed", str(seed)]
+    subprocess.run([adi, "eval", suite, *options, *names], check=True, stdout=subprocess.DEVNULL)
     wanted = {row.name for row in rows}
     return [row for row in read_rows(out)[0] if row.name in wanted]
 

@@ -3,9 +3,9 @@
 Run: python benchmarks/actions.py [COUNT] [OUT.jsonl]
 
 The situations are those of the action loop on the demo repository (examples/invoices): twelve tasks, each
-fresh, after a file was read, after an action was refused, and after an edit that did not help. Half of the
-answers are greedy or nearly so, half are sampled hot. Nothing is carried out. Answers are written to OUT as
-they come, and a run that was interrupted goes on there. Exit code 1 when one is malformed.
+fresh, after a file was read, after an action was refused, and after an edit that did not help. The answers
+are sampled at temperatures of 0.2, 0.7 and 1.0 in turn. Nothing is carried out. Answers are written to OUT
+as they come, and a run that was interrupted goes on there. Exit code 1 when one is malformed.
 """
 
 import itertools

@@ -141,9 +141,8 @@ def measured(choice: ServeChoice, setting: str, kinds: list[str]) -> dict[str, K
 
 def _kind(http: httpx2.Client, url: str, bodies: list[dict[str, object]]) -> Kind:
     began = time.monotonic()
-    with ThreadPoolExecutor(
-        len(bodies) if "n" in bodies[0] else 1
-    ) as pool:  # samples at once, others in turn
+    at_once = len(bodies) if "seed" in bodies[0] else 1  # samples together, others in turn
+    with ThreadPoolExecutor(at_once) as pool:
         responses = list(pool.map(lambda body: http.post(f"{url}/v1/chat/completions", json=body), bodies))
     seconds = time.monotonic() - began
     answers = [response.raise_for_status().json() for response in responses]
