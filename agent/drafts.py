@@ -36,6 +36,9 @@ SHRINK_SHARE = 0.6
 NEW_FILE_TOKENS = 900
 """Room of an answer beyond twice the old text: a body that is written for the first time is long."""
 MOST_TOKENS = 2_000
+LONGER, MORE_TOKENS = 2, 256
+"""A draft so many times, and so many tokens, longer than all that ended by themselves goes in circles: of 247
+drafts of HumanEval that ended none was as long; the one that did not took four minutes to be cut off."""
 DECISIVE = 2
 """Examples that must have passed for the first draft to be taken at its word."""
 VOICES = 3
@@ -85,6 +88,8 @@ class Drafting:
     until_s: float
     passing: list[Candidate] = field(default_factory=list)
     failing: list[Candidate] = field(default_factory=list)
+    longest: int = 0
+    """Tokens of the longest answer that ended by itself."""
 
     @property
     def hole(self) -> Hole:
@@ -172,17 +177,26 @@ class Drafting:
             return []
         messages = self._messages(stage)
         begun = _begun(messages)
-        room = NEW_FILE_TOKENS + 2 * run.count_text(context.shown(old)) if old else NEW_FILE_TOKENS
         sampling = Sampling(
-            max_tokens=min(MOST_TOKENS, room),
+            max_tokens=self._room(),
             temperature=stage.temperature,
             n=stage.n,
             seed=seed,
             stop=context.COMPLETE_STOPS if begun else ("\n```\n",),
         )
         answers = run.chat("rewrite", messages, sampling)
-        texts = [block(begun + answer.text) for answer in answers if answer.finish_reason == "stop"]
+        ended = [answer for answer in answers if answer.finish_reason == "stop"]
+        self.longest = max([self.longest, *(answer.usage.completion_tokens for answer in ended)])
+        texts = [block(begun + answer.text) for answer in ended]
         return [text for text in (whole(self.suspect.path, old, each) for each in texts) if text]
+
+    def _room(self) -> int:
+        """Tokens that an answer may take."""
+        room = NEW_FILE_TOKENS
+        if self.suspect.text:
+            room += 2 * self.trials.run.count_text(context.shown(self.suspect.text))
+        enough = LONGER * self.longest + MORE_TOKENS if self.longest else MOST_TOKENS
+        return min(MOST_TOKENS, room, enough)
 
     def _messages(self, stage: Stage) -> list[Message]:
         path, old = self.suspect.path, self.suspect.text
@@ -301,6 +315,7 @@ def draft(run: Run, step: PlanStep, check: Check, before: CheckResult, until_s: 
     failing = [] if before.passed else [before]
     about, shown = context.fitting(run.leaves_room, run.statement, run.listing, failing, where, run.told)
     for suspect in shown:
+        run.drafted.add(suspect.path)
         found = Drafting(Trials(run, check, before), suspect, about, step.goal, until_s).find()
         if found is None:
             return False

@@ -126,6 +126,8 @@ class Run:
     """Mechanisms that are switched off (agent/mechanisms.py)."""
     seed: int = 0
     """Moves the seeds of all samples, so that the same task can be tried anew."""
+    drafted: set[str] = field(default_factory=set)
+    """Files that were written whole, many times: their functions are not sampled once more."""
     spent: Spending = field(default_factory=Spending)
     _listing: str = ""
     answered: set[str] = field(default_factory=set)

@@ -12,11 +12,14 @@ from agent import context
 from agent.candidates import Candidate, Trials, adopt
 from agent.holes import Hole
 from agent.localize import Suspect, suspects
+from agent.mechanisms import Mechanism
 from agent.proposers import ROUNDS, Proposer
 from agent.run import Run
 from memory.records import Check, CheckResult, PlanStep
 from model.errors import PromptTooLong, Unsupported
 
+FUNCTIONS_AGAIN = frozenset({Mechanism.FUNCTIONS, Mechanism.SAMPLES})
+"""What samples of whole files have shown in vain."""
 DEFECTS = 3
 """Partial repairs that may be built upon, one after the other."""
 
@@ -37,7 +40,9 @@ class Search:
         run = self.trials.run
         self.trials.seen |= {suspect.text.encode("utf-8", "surrogateescape") for suspect in where}
         for proposer in rounds(run):
-            for hole in _interleaved([list(proposer.holes(suspect)) for suspect in where]):
+            known = run.drafted if FUNCTIONS_AGAIN.issubset(proposer.mechanisms) else set()
+            rows = [list(proposer.holes(suspect)) for suspect in where if suspect.path not in known]
+            for hole in _interleaved(rows):
                 found = self._try(proposer, hole)
                 if found is not None:
                     return found

@@ -2,13 +2,15 @@
 
 Run: python benchmarks/serving.py [SETTING...] [--rounds N] [--kinds KIND...]
 
-Three kinds of work: `edit` writes a file of this project again with one change (most of it is copied), `new`
-writes a function, `sample` asks for eight answers to one prompt. Each setting gets a server of its own, one
-after the other, in every round; shown are tokens a second of the whole kind, the ratio to the default in the
-same round, and whether the greedy answers are the default's to the byte.
+Four kinds of work: `edit` writes a file of this project again with one change (most of it is copied), `new`
+writes a function, `sample` asks for eight answers to one prompt, `read` gives up a call with a long prompt
+after a second and then reads another. Each setting gets a server of its own, one after the other, in every
+round; shown are written tokens a second of the whole kind (of `read`: read tokens of the second prompt), the
+ratio to the default in the same round, and whether the greedy answers are the default's to the byte.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import statistics
 import sys
@@ -25,6 +27,7 @@ from agent import context
 from agent.models import choice_of
 from agent.settings import directories, load
 from model.llama import ServeChoice, parameters
+from model.protocol import Message
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "benchmark"
@@ -36,6 +39,7 @@ EDITS = (
     ),
     ("examples/invoices/invoices/invoice.py", "An invoice is to be paid within 30 days."),
 )
+READ = ("agent/evaluate.py", "sandbox/archive.py")
 NEW = (
     'def median(values: list[float]) -> float:\n    """The middle value, the mean of two in the middle."""',
     'def roman(number: int) -> str:\n    """Roman numeral of 1 to 3999."""',
@@ -76,8 +80,9 @@ SETTINGS: Mapping[str, Callable[[Any], None]] = {
     "slots-1": _with(n_parallel=1),
     "slots-2": _with(n_parallel=2),
     "slots-8": _with(n_parallel=8),
-    "ubatch-128": _with(n_ubatch=128),
-    "ubatch-1024": _with(n_ubatch=1024),
+    "batch-128": _with(n_batch=128, n_ubatch=128),
+    "batch-512": _with(n_batch=512, n_ubatch=512),
+    "batch-2048": _with(n_batch=2048, n_ubatch=512),
 }
 
 
@@ -113,7 +118,9 @@ def _works() -> dict[str, list[dict[str, object]]]:
         edits.append(_body(context.file_messages(about, path, goal)))
     new = [_body(context.oneshot_messages("", {"a.py": text}, complete="py")) for text in NEW]
     sample = [{**new[0], "temperature": 0.8, "seed": seed} for seed in range(8)]
-    return {"edit": edits, "new": new, "sample": sample}
+    long = [f"{(ROOT / path).read_text(encoding='utf-8')[:8000]}\nWhat is this?" for path in READ]
+    read = [_body([Message("user", text)]) | {"max_tokens": 1} for text in long]
+    return {"edit": edits, "new": new, "sample": sample, "read": read}
 
 
 def _body(messages: list[Any]) -> dict[str, object]:
@@ -133,7 +140,9 @@ def measured(choice: ServeChoice, setting: str, kinds: list[str]) -> dict[str, K
             headers={"Authorization": f"Bearer {TOKEN}"}, timeout=600.0, trust_env=False
         ) as http:
             http.post(f"{url}/v1/chat/completions", json={**_works()["new"][0], "max_tokens": 4})
-            return {kind: _kind(http, url, _works()[kind]) for kind in kinds}
+            return {
+                kind: (_given_up if kind == "read" else _kind)(http, url, _works()[kind]) for kind in kinds
+            }
     finally:
         server.kill()
         server.join()
@@ -149,6 +158,17 @@ def _kind(http: httpx2.Client, url: str, bodies: list[dict[str, object]]) -> Kin
     tokens = sum(answer["usage"]["completion_tokens"] for answer in answers)
     texts = [choice["message"]["content"] for answer in answers for choice in answer["choices"]]
     return Kind(tokens, seconds, tuple(texts))
+
+
+def _given_up(http: httpx2.Client, url: str, bodies: list[dict[str, object]]) -> Kind:
+    """Tokens of the second prompt, and the time from giving up the first to the second's answer."""
+    first, second = bodies
+    with contextlib.suppress(httpx2.ReadTimeout):
+        http.post(f"{url}/v1/chat/completions", json=first, timeout=1.0)
+    began = time.monotonic()
+    answer = http.post(f"{url}/v1/chat/completions", json=second).raise_for_status().json()
+    seconds = time.monotonic() - began
+    return Kind(answer["usage"]["prompt_tokens"], seconds, (answer["choices"][0]["message"]["content"],))
 
 
 def main() -> None:

@@ -25,8 +25,9 @@ from model.errors import ModelError, ServerFailed
 from model.machine import cores
 from model.state import ServerState, read_state, write_state
 
-SLOTS = 4
-"""Requests that run at once; also the most answers from one prefill."""
+MAX_SLOTS = 8
+BATCH_PER_CORE = 128
+MAX_BATCH = 2048
 HOST_CACHE_MIB = 512
 """Memory for prefixes pushed out of the slots; llama.cpp's default of 8 GiB is a whole small machine."""
 POLL_S = 2.0
@@ -107,6 +108,23 @@ def check_file(path: Path) -> None:
         raise ServerFailed(f"{path} is not a GGUF file", "adi model verify")
 
 
+def slots(threads: int) -> int:
+    """Requests that run at once, also the most answers from one prefill: two a core, 2 to 8.
+
+    On two cores four were faster than one and than eight (benchmarks/results/serving.md).
+    """
+    return min(MAX_SLOTS, max(2, 2 * threads))
+
+
+def batch(threads: int) -> int:
+    """Tokens of prompts that are read in one step.
+
+    Only between steps the server notices that a call was given up, and the other slots wait for the step's
+    end. A core of a laptop reads about 35 tokens a second, so that a step is some four seconds.
+    """
+    return min(MAX_BATCH, BATCH_PER_CORE * threads)
+
+
 def parameters(choice: ServeChoice, token: str) -> Any:
     """llama.cpp's settings for what is to be served."""
     import xllamacpp
@@ -116,10 +134,12 @@ def parameters(choice: ServeChoice, token: str) -> Any:
     params.model.path = str(choice.model)
     params.model_alias = {choice.name}
     params.n_ctx = choice.n_ctx
-    params.n_parallel = SLOTS
+    params.n_parallel = slots(threads)
     params.kv_unified = True  # one long prompt may use the whole window
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
+    params.n_batch = batch(threads)
+    params.n_ubatch = min(params.n_ubatch, params.n_batch)
     params.hostnames = ["127.0.0.1"]
     params.port = choice.port
     params.api_keys = [token]

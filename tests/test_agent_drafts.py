@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from agent.drafts import STAGES, draft
+from agent.drafts import LONGER, MORE_TOKENS, STAGES, draft
 from agent.loop import gather
 from agent.run import Run
 from agent.unwritten import lead
@@ -98,6 +98,22 @@ def test_the_first_draft_is_kept_where_nothing_could_tell_two_apart(make_repo: R
         assert drafted(run, check)
         assert b"return x * 2" in run.files.read("solution.py")
     assert len(asked) == 1
+
+
+def test_a_draft_much_longer_than_those_that_ended_is_cut_off(make_repo: RepoFactory) -> None:
+    rooms: list[tuple[float, int]] = []
+
+    def script(asked: Asked) -> str:
+        rooms.append((asked.sampling.temperature, asked.sampling.max_tokens))
+        return answer("9")
+
+    check = examples(TWO)
+    with open_run(make_repo({"solution.py": TWO}), script, checks=[check], prompt=TASK) as run:
+        assert not drafted(run, check)
+        most = LONGER * run.count_text(answer("9")) + MORE_TOKENS
+    assert rooms[0][1] > most
+    assert rooms[1:]
+    assert all(room == most for _heat, room in rooms[1:])
 
 
 TWO_STUBS = "def a(x):\n    pass\n\n\ndef b(x):\n    pass\n"

@@ -65,6 +65,17 @@ def test_a_whole_function_is_tried_where_no_line_helps(make_repo: RepoFactory) -
         assert payloads(run, Searched)[-1].strategy == "rewrite function"
 
 
+@pytest.mark.parametrize(("drafted", "asked"), [(set(), 3), ({"calc.py"}, 1)])
+def test_functions_of_a_drafted_file_are_not_sampled(
+    make_repo: RepoFactory, drafted: set[str], asked: int
+) -> None:
+    with open_run(make_repo(BUGGY), Script(functions={"add": "none"})) as run:
+        run.drafted |= drafted
+        assert not searched(run)
+        prompts = [told.messages for told in payloads(run, Prompted) if told.messages]
+        assert sum("function `add`" in messages[-1].content for messages in prompts) == asked
+
+
 def test_a_missing_line_is_filled_in(make_repo: RepoFactory) -> None:
     files = {**BUGGY, "calc.py": "def add(a, b):\n    return a\n"}
     script = Script(fill=lambda asked: "    a += b  " if asked.suffix == "\n    return a\n" else "")
