@@ -26,6 +26,8 @@ ANSWER_CHARS = 12_000
 """Text shown of one answer of the model's; a sound one is far shorter."""
 COMPLETE_STOPS = ("\n```\n", "\nassert ", "\nif __name__", "\nprint(")
 """Where a completed function ends: at the fence, or at what only demonstrates it (as EvalPlus stops)."""
+LISTED, TOLD = "The repository:", "Values where it failed:"
+"""Headings of the repository's map and of the values of locals."""
 PATHS_SHOWN = 60
 """Paths listed of the repository."""
 LANGUAGES = {
@@ -81,13 +83,13 @@ def situation(
     told: str = "",
 ) -> str:
     """The task, the repository, the files that matter, what fails, and the values there (`told`)."""
-    parts = [f"Task: {task}", f"The repository:\n{shown(listing)}"]
+    parts = [f"Task: {task}", f"{LISTED}\n{shown(listing)}"]
     parts += [f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect))}" for suspect in files]
     if failing:
         said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
         parts.append(f"The checks fail:\n{shown(said)}")
     if told:
-        parts.append(f"Values where it failed:\n{shown(told)}")
+        parts.append(f"{TOLD}\n{shown(told)}")
     return "\n\n".join(parts)
 
 

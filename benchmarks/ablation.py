@@ -15,7 +15,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from agent.context import LISTED, TOLD
+from agent.drafts import STAGES
 from agent.mechanisms import Mechanism
+from agent.proposers import ROUNDS
 from agent.reproduce import NAME as OWN_TEST
 from agent.settings import directories
 from agent.suite_report import mcnemar, wilson
@@ -25,14 +28,18 @@ from memory.records import CheckRan, PlanMade, Prompted, Record, Searched
 from memory.store import Store
 
 Events = Sequence[Record]
-TOLD = "Values where it failed:"
-LISTED = "The repository:"
 
 
-def _searched(*strategies: str) -> Callable[[Events], bool]:
-    return lambda events: any(
-        isinstance(event, Searched) and event.strategy.startswith(strategies) for event in events
-    )
+def _searched(*mechanisms: Mechanism) -> Callable[[Events], bool]:
+    return _told({proposer.name for proposer in ROUNDS if {*proposer.mechanisms} & {*mechanisms}})
+
+
+def _drafted(*mechanisms: Mechanism) -> Callable[[Events], bool]:
+    return _told({stage.name for stage in STAGES if not mechanisms or stage.mechanism in mechanisms})
+
+
+def _told(names: set[str]) -> Callable[[Events], bool]:
+    return lambda events: any(isinstance(event, Searched) and event.strategy in names for event in events)
 
 
 def _checked(*names: str) -> Callable[[Events], bool]:
@@ -53,24 +60,26 @@ def _prompted(words: str) -> Callable[[Events], bool]:
     return found
 
 
-_LINES = ("mutate", "fill in", "sample fills", "rewrite", "sample lines", "sample functions")
+_SEARCH = (Mechanism.MUTATIONS, Mechanism.INFILL, Mechanism.LINES, Mechanism.FUNCTIONS)
 TOOK_PART: dict[Mechanism, Callable[[Events], bool]] = {
     Mechanism.EXAMPLES: _checked("examples", "quoted tests"),
     Mechanism.OWN_TESTS: _checked(OWN_TEST),
-    Mechanism.COVERAGE: _searched(*_LINES),
+    Mechanism.COVERAGE: _searched(*_SEARCH),
     Mechanism.LOCALS: _prompted(TOLD),
     Mechanism.MAP: _prompted(LISTED),
     Mechanism.LOCATED_PLAN: lambda events: any(
         isinstance(event, PlanMade) and event.plan.author == "rule" for event in events
     ),
-    Mechanism.MUTATIONS: _searched("mutate"),
-    Mechanism.INFILL: _searched("fill in", "sample fills"),
-    Mechanism.LINES: _searched("rewrite line", "sample lines"),
-    Mechanism.FUNCTIONS: _searched("rewrite function", "sample functions"),
-    Mechanism.DRAFTS: _searched("draft", "sample drafts", "repair draft"),
-    Mechanism.SAMPLES: _searched("sample"),
-    Mechanism.REPAIR: _searched("repair draft"),
-    Mechanism.AGREEMENT: _searched("sample drafts"),
+    Mechanism.MUTATIONS: _searched(Mechanism.MUTATIONS),
+    Mechanism.INFILL: _searched(Mechanism.INFILL),
+    Mechanism.LINES: _searched(Mechanism.LINES),
+    Mechanism.FUNCTIONS: _searched(Mechanism.FUNCTIONS),
+    Mechanism.DRAFTS: _drafted(),
+    Mechanism.SAMPLES: lambda events: (
+        _searched(Mechanism.SAMPLES)(events) or _drafted(Mechanism.SAMPLES)(events)
+    ),
+    Mechanism.REPAIR: _drafted(Mechanism.REPAIR),
+    Mechanism.AGREEMENT: _drafted(Mechanism.SAMPLES),
     Mechanism.ACTIONS: lambda events: any(
         isinstance(event, Prompted) and event.purpose == "act" for event in events
     ),
