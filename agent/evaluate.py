@@ -45,6 +45,8 @@ MALFORMED: Final = 3
 """Malformed answers in a row that end an attempt."""
 REPEATS: Final = 3
 """Equal actions on equal files that end an attempt; the second one in a row is corrected."""
+FRUITLESS: Final = 5
+"""Changes in a row that leave the check failing as it did, which end an attempt; the third is corrected."""
 ATTEMPTS: Final = ((0.0, 0), (0.7, 1))
 """Temperature and seed of each attempt at a step."""
 ACT_TOKENS: Final = 1200
@@ -115,6 +117,10 @@ class Attempt:
     about: str
     space: Workspace
     sampling: Sampling
+    standing: CheckResult
+    """How the check ended last."""
+    check_passes: bool = False
+    """It did so from the start."""
     steps: list[Step] = field(default_factory=list)
     malformed: int = 0
     repeats: int = 0
@@ -123,7 +129,7 @@ class Attempt:
     """How often each action was asked for on each state of the files."""
     refused: bool = False
     """The server refused even the shortest chat as too long."""
-    check_passes: bool = False
+    fruitless: int = 0
 
     def act(self) -> Stop | None:
         """Act until the check holds. None when it does, otherwise why the attempt ended."""
@@ -134,7 +140,7 @@ class Attempt:
             observation = self._observe(completion)
             if observation is None:
                 return None
-            if self.malformed >= MALFORMED or self.repeats + 1 >= REPEATS:
+            if self.malformed >= MALFORMED or self.repeats + 1 >= REPEATS or self.fruitless >= FRUITLESS:
                 return Stop.STUCK
         self.run.note("warning", "the model's window is too small for this step")
         return Stop.FAILED
@@ -155,7 +161,7 @@ class Attempt:
 
     def _ask(self) -> Completion | None:
         """The model's next answer; None when its server found the chat too long, which is shorter now."""
-        heat = 0.7 if self.malformed or self.repeats else self.sampling.temperature
+        heat = 0.7 if self.malformed or self.repeats or self._lost else self.sampling.temperature
         sampling = replace(
             self.sampling, temperature=heat, seed=self.sampling.seed + len(self.steps) + self.malformed
         )
@@ -205,8 +211,18 @@ class Attempt:
         if not changed and call.tool != "submit":
             return result, False
         checked = self.run.check(self.check, "step")
-        told = replace(result, output=f"{result.output}\n{shrink(checked, CHECK_CHARS)}")
+        self.fruitless = self.fruitless + 1 if changed and as_before(self.standing, checked) else 0
+        self.standing = checked
+        said = f"{result.output}\n{shrink(checked, CHECK_CHARS)}"
+        if self._lost:
+            said += f"\n{self.fruitless} changes, and it fails as before: the cause is somewhere else."
+        told = replace(result, output=said)
         return told, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
+
+    @property
+    def _lost(self) -> bool:
+        """Several changes in a row have not moved the check."""
+        return self.fruitless > FRUITLESS // 2
 
     def _forget_leavings(self) -> None:
         """Files that checks wrote are no work of the model and must not become part of the change."""
@@ -251,10 +267,17 @@ def act(run: Run, step: PlanStep, check: Check, before: CheckResult) -> Stop | N
             seen={suspect.path for suspect in where},
         )
         sampling = Sampling(max_tokens=ACT_TOKENS, temperature=temperature, seed=seed, grammar=grammar)
-        stop = Attempt(run, step, check, about, space, sampling, check_passes=before.passed).act()
+        stop = Attempt(run, step, check, about, space, sampling, before, before.passed).act()
         if stop is None:
             return None
     return stop
+
+
+def as_before(before: CheckResult, now: CheckResult) -> bool:
+    """True when a check fails with the same tests for the same reasons."""
+    reasons = [{(item.test, item.error, item.message) for item in each.failures} for each in (before, now)]
+    same = (before.status, before.tests_passed) == (now.status, now.tests_passed)
+    return not now.passed and same and reasons[0] == reasons[1]
 
 
 def restore(files: WorkCopy, start: WorkCopy) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from agent import context
-from agent.evaluate import ATTEMPTS, MALFORMED, REPEATS, evaluate
+from agent.evaluate import ATTEMPTS, FRUITLESS, MALFORMED, REPEATS, evaluate
 from agent.loop import carry_out, gather
 from agent.run import BudgetSpent
 from memory.records import (
@@ -78,6 +78,34 @@ def test_a_repeated_action_is_corrected_and_then_ends_the_attempt(make_repo: Rep
         observed = [ended.observation for ended in payloads(run, ActionEnded)][:REPEATS]
         assert [item.status for item in observed] == [Status.OK, Status.REFUSED, Status.REFUSED]
         assert "exactly this" in observed[1].output
+
+
+def test_changes_that_do_not_move_the_check_are_corrected_and_then_end_the_attempt(
+    make_repo: RepoFactory,
+) -> None:
+    vain = [f"edit calc.py 2-2\n```\n    return a - b - {n}\n```" for n in range(1, 9)]
+    unseen = Check(name=CHECK.name, command=f"{PYTHON} -c 'from calc import add; assert add(2, 3) == 5'")
+    with open_run(make_repo(BUGGY), acts("read calc.py", *vain), checks=[unseen], sampling=False) as run:
+        gather(run)
+        assert evaluate(run, PLAN) is Stop.STUCK
+        told = [ended.observation.output for ended in payloads(run, ActionEnded)]
+        assert len(told) == len(ATTEMPTS) * (1 + FRUITLESS)
+        corrected = ["it fails as before" in output for output in told[: 1 + FRUITLESS]]
+        assert corrected == [False] * 3 + [True] * (FRUITLESS - 2)
+        asked = run.model.asked  # type: ignore[attr-defined]
+        heats = [call.sampling.temperature for call in asked[: 1 + FRUITLESS]]
+        assert heats == [0.0] * 4 + [0.7] * (FRUITLESS - 3)
+
+
+def test_a_change_that_moves_the_check_forgives_the_vain_ones(make_repo: RepoFactory) -> None:
+    vain = [f"edit calc.py 2-2\n```\n    return a - b - {n}\n```" for n in range(1, 9)]
+    moved = "edit calc.py 2-2\n```\n    return unknown\n```"
+    check = Check(name=CHECK.name, command=f"{PYTHON} -c 'from calc import add; assert add(2, 3) == 5'")
+    script = Script(acts=["read calc.py", *vain[:4], moved, *vain[4:], EDIT])
+    with open_run(make_repo(BUGGY), script, checks=[check], sampling=False) as run:
+        gather(run)
+        assert evaluate(run, PLAN) is None
+        assert run.files.read("calc.py").decode() == MENDED
 
 
 def test_a_model_that_only_claims_success_never_ends_the_step(make_repo: RepoFactory) -> None:

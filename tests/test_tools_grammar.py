@@ -84,3 +84,13 @@ def test_a_body_of_random_text_is_kept_to_the_letter(model: Model) -> None:
             continue  # out of tokens inside the fence, or the lines are in the wrong order
         assert isinstance(body, str)
         assert body.replace("\r", "") in done.text.replace("\r", "")
+
+
+@pytest.mark.engine
+def test_no_more_than_three_empty_lines_follow_each_other(model: Model) -> None:
+    rules = grammar_of([TOOLS["write"]], PATHS)
+    only = rules.replace("root ::=", "root ::= gap\nunused ::=", 1)
+    done = answers(model, only, 8, 200)
+    assert {answer.finish_reason for answer in done} == {"stop"}
+    assert {answer.text.count("\n") for answer in done} <= {1, 2, 3}
+    assert not any(answer.text.strip() for answer in done)

@@ -1,7 +1,8 @@
 """GBNF of one whole action: an optional thought, the header, and a raw fence where the tool takes one.
 
-The header is narrow, the body is free: its lines only may not begin with the fence. A file's paths are
-written as a tree of common beginnings, which keeps few alternatives open while a path is decoded.
+The header is narrow, the body is free: its lines only may not begin with the fence, and at most three empty
+ones follow each other, because a small model that begins to write empty lines does not stop. A file's paths
+are written as a tree of common beginnings, which keeps few alternatives open while a path is decoded.
 """
 
 import json
@@ -20,8 +21,10 @@ _COMMON = r"""
 text ::= [^\x00-\x20] [^\x00-\x1f]*
 number ::= [1-9] [0-9]? [0-9]? [0-9]? [0-9]?
 newpath ::= [a-zA-Z0-9_.] [a-zA-Z0-9_./@+-]*
-body ::= "```" [a-z0-9]* "\n" line* "```"
-line ::= ([^`\n] [^\n]* | "`" ([^`\n] [^\n]*)? | "``" ([^`\n] [^\n]*)?)? "\n"
+body ::= "```" [a-z0-9]* "\n" gap? (line gap?)* "```"
+gap ::= blank (blank blank?)?
+blank ::= [ \t]* "\n"
+line ::= ([ \t]+ [^ \t\n] [^\n]* | [^` \t\n] [^\n]* | "`" ([^`\n] [^\n]*)? | "``" ([^`\n] [^\n]*)?) "\n"
 """
 
 
