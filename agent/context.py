@@ -140,6 +140,12 @@ def function_messages(about: str, name: str) -> list[Message]:
     return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{question}")]
 
 
+def mended_file_messages(about: str, path: str) -> list[Message]:
+    """Ask for a whole file again, so that the checks pass."""
+    question = Template(prompt("rewrite_file")).safe_substitute(path=spelled(path))
+    return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{question}")]
+
+
 def file_messages(about: str, path: str, goal: str) -> list[Message]:
     """Ask for a whole file with one change made."""
     question = Template(prompt("file")).safe_substitute(path=path, goal=goal)

@@ -13,7 +13,7 @@ from agent.symbols import mentioned
 from agent.syntax import functions
 from agent.unwritten import unwritten
 from feedback.evidence import is_test_path
-from feedback.example_output import tests_in_output
+from feedback.example_output import CHECK, tests_in_output
 from feedback.examples import check_of_examples, find_examples
 from memory.records import Check
 from sandbox.workcopy import WorkCopy
@@ -64,7 +64,7 @@ _KEYS = {f".{key}": key for key in ("py", "js", "ts", "java", "cpp", "rs", "php"
 def _told(prompt: str, paths: list[str]) -> Check | None:
     """The failing tests whose output the task quotes."""
     text = tests_in_output(prompt, [path for path in paths if path.endswith(".py")])
-    return pytest_check("quoted tests", FOLDER, text, "examples") if text else None
+    return pytest_check(CHECK, FOLDER, text, "examples") if text else None
 
 
 def _examples(files: WorkCopy, path: str, prompt: str) -> Check | None:

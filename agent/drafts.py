@@ -17,22 +17,17 @@ from agent.candidates import Candidate, Trials, adopt
 from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of, unshown
 from agent.mechanisms import Mechanism
-from agent.merge import merged
-from agent.proposers import block
+from agent.proposers import FILE_LINES, block, whole
 from agent.run import BudgetSpent, Run
 from agent.source import parsed
-from agent.syntax import functions, is_stub, parses
+from agent.syntax import functions, is_stub
 from agent.unwritten import lead, unwritten
+from feedback.example_output import without_report
 from feedback.shrink import shrink
 from memory.records import Check, CheckResult, Failure, Message, PlanStep
 from model.errors import PromptTooLong
 from model.protocol import Sampling
-from tools import guard
 
-FILE_LINES = 150
-"""A longer file is not written whole."""
-SHRINK_LINES = 20
-SHRINK_SHARE = 0.6
 NEW_FILE_TOKENS = 900
 """Room of an answer beyond twice the old text: a body that is written for the first time is long."""
 MOST_TOKENS = 2_000
@@ -49,6 +44,7 @@ MISSING = frozenset(
 )
 """Errors that say that something is not there yet."""
 
+_BUILTIN = re.compile(r"'(?:NoneType|bool|bytes|dict|float|function|int|list|set|str|tuple)' object has no ")
 _SAYING = ("#", "//", "*", "/*", '"', "'")
 _PATH = re.compile(r"(?<![\w/.-])[\w-]+(?:/[\w.-]+)*\.[A-Za-z]{1,5}\b")
 
@@ -207,7 +203,8 @@ class Drafting:
             before = ""
         if stage.mechanism is Mechanism.REPAIR and best is not None:
             said = shrink(best.result, FAILURE_CHARS)
-            return context.mend_messages(task, path, best.data.decode("utf-8", "replace"), said, before)
+            told = self.trials.run.question
+            return context.mend_messages(told, path, best.data.decode("utf-8", "replace"), said, before)
         if old and not unwritten(path, old, task):
             return context.file_messages(self.about, path, self.goal)
         ending = PurePosixPath(path).suffix.removeprefix(".")
@@ -220,12 +217,9 @@ class Drafting:
         return context.oneshot_messages(task, {path: problem}, complete=complete, lead=before)
 
     def _best(self) -> Candidate | None:
-        """The failing draft that fails least; the first of several."""
-        return max(
-            self.failing,
-            key=lambda item: (item.result.tests_passed, -item.result.tests_failed),
-            default=None,
-        )
+        """The failing draft that passes most tests, or lets most of them run; the first of several."""
+        counts = [(item.result.tests_passed, item.result.tests_failed) for item in self.failing]
+        return self.failing[counts.index(max(counts))] if counts else None
 
     def _calls(self, text: str) -> list[str]:
         """Calls of the draft's functions: those of the examples, and calls near them."""
@@ -251,17 +245,6 @@ def _begun(messages: Sequence[Message]) -> str:
     return messages[-1].content if messages[-1].role == "assistant" else ""
 
 
-def whole(path: str, old: str, new: str) -> str:
-    """The file with the answer merged into it; empty when the answer cannot be used: see tools/guard.py."""
-    text = merged(path, old, new) if old else f"{new.rstrip()}\n" if new.strip() else ""
-    before, after = lines_of(old), lines_of(text)
-    if not text or guard.placeholder(after, before) or not parses(path, text):
-        return ""
-    if guard.shrinks(before, after, SHRINK_LINES, SHRINK_SHARE) or guard.lost_names(path, old, text):
-        return ""
-    return text
-
-
 def documented(path: str, text: str) -> bool:
     """True when a function without a body says in words what it shall do, in a docstring or a comment."""
     lines = lines_of(text)
@@ -275,15 +258,19 @@ def wanted(run: Run, step: PlanStep, before: CheckResult) -> list[str]:
     All of the step's, where the check passed before (nothing is wrong, something is to be added) or where it
     fails because a name is missing.
     """
-    paths = [*step.files, *new_paths(run.task.prompt, run.files.paths()), *unwritten_files(run)]
+    paths = [
+        *step.files,
+        *new_paths(without_report(run.task.prompt), run.files.paths()),
+        *unwritten_files(run),
+    ]
     if before.passed or any(_misses(failure) for failure in before.failures):
         return list(dict.fromkeys(paths))
     return [path for path in dict.fromkeys(paths) if _is_open(run, path)]
 
 
 def _misses(failure: Failure) -> bool:
-    """True when a name is missing; an attribute of None is a defect of what is there."""
-    return failure.error.rpartition(".")[2] in MISSING and "NoneType" not in failure.message
+    """True when a name is missing; an attribute of None or a number is a defect of what is there."""
+    return failure.error.rpartition(".")[2] in MISSING and not _BUILTIN.search(failure.message)
 
 
 def unwritten_files(run: Run) -> list[str]:
@@ -313,7 +300,7 @@ def draft(run: Run, step: PlanStep, check: Check, before: CheckResult, until_s: 
     if not where:
         return False
     failing = [] if before.passed else [before]
-    about, shown = context.fitting(run.leaves_room, run.statement, run.listing, failing, where, run.told)
+    about, shown = context.fitting(run.leaves_room, run.question, run.listing, failing, where, run.told)
     for suspect in shown:
         run.drafted.add(suspect.path)
         found = Drafting(Trials(run, check, before), suspect, about, step.goal, until_s).find()

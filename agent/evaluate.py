@@ -254,7 +254,7 @@ def act(run: Run, step: PlanStep, check: Check, before: CheckResult) -> Stop | N
     failing = [] if before.passed else [before]
     words = f"{run.task.prompt} {step.goal} {' '.join(step.files)}"
     found = suspects(run.files, failing, words, run.evidence)
-    about, where = context.fitting(run.leaves_room, run.statement, run.listing, failing, found, run.told)
+    about, where = context.fitting(run.leaves_room, run.question, run.listing, failing, found, run.told)
     grammar = registry.grammar(run.files.paths()) if run.model.capabilities.grammar else ""
     stop: Stop | None = Stop.FAILED
     for temperature, seed in ATTEMPTS:

@@ -47,7 +47,7 @@ def gather(run: Run) -> None:
 def reflect(run: Run) -> Plan:
     """The plan: by the evidence, by the model, or by rule when the budget does not allow asking."""
     found = suspects(run.files, run.goals, run.task.prompt, run.evidence)
-    about, where = fitting(run.leaves_room, run.statement, run.listing, run.goals, found, run.told)
+    about, where = fitting(run.leaves_room, run.question, run.listing, run.goals, found, run.told)
     unwritten = unwritten_files(run)
     located = unwritten or ([suspect.path for suspect in where] if run.failing else [])
     if located and run.uses(Mechanism.LOCATED_PLAN):

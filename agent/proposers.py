@@ -10,10 +10,13 @@ from agent import context
 from agent.holes import Hole
 from agent.localize import Suspect, lines_of, parsed
 from agent.mechanisms import Mechanism
+from agent.merge import merged
 from agent.mutations import PER_LINE, mutants
 from agent.run import Run
+from agent.syntax import parses
 from memory.records import Completion
 from model.protocol import Sampling
+from tools import guard
 
 LINES = 60
 """Lines of one file that are tried."""
@@ -21,6 +24,10 @@ FUNCTIONS = 4
 """Functions of one file that are rewritten whole."""
 FUNCTION_LINES = 60
 """A longer function is not rewritten whole."""
+FILE_LINES = 150
+"""A longer file is not written whole."""
+SHRINK_LINES = 20
+SHRINK_SHARE = 0.6
 LINE_TOKENS = 64
 FILL_CHARS = 3_000
 """Text of the file on each side of a gap; a file that is longer in all is shown in part."""
@@ -166,6 +173,35 @@ class RewriteFunction:
         return [textwrap.indent(text, indent) for text in found if text]
 
 
+@dataclass(frozen=True, slots=True)
+class RewriteFile:
+    """Ask in chat for a whole small file: for defects in several places, and what an import needs."""
+
+    temperature: float = 0.0
+    n: int = 1
+    name: str = "rewrite file"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.DRAFTS,)
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        last = len(lines_of(suspect.text))
+        single = len(suspect.functions) == 1 and self.n == 1  # it was asked for as a function
+        if last <= FILE_LINES and not single:
+            yield Hole(suspect, 1, last)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
+        path, old = hole.suspect.path, hole.suspect.text
+        sampling = Sampling(
+            max_tokens=128 + 2 * run.count_text(context.shown(old)),
+            temperature=self.temperature,
+            n=self.n,
+            seed=1,
+            stop=("\n```\n",),
+        )
+        answers = run.chat("rewrite", context.mended_file_messages(about, path), sampling)
+        texts = [whole(path, old, block(text)) for text in _finished(answers)]
+        return [text for text in texts if text]
+
+
 SAMPLED = Mechanism.SAMPLES
 ROUNDS: tuple[Proposer, ...] = (
     Mutate(lines=6, most=8),
@@ -173,8 +209,10 @@ ROUNDS: tuple[Proposer, ...] = (
     RewriteLine(),
     Mutate(lines=LINES, most=PER_LINE, name="mutate more"),
     RewriteFunction(0.0, 1),
+    RewriteFile(),
     FillLine(insert=True, name="fill in missing line"),
     RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
+    RewriteFile(0.8, 4, "sample files", (Mechanism.DRAFTS, SAMPLED)),
     FillLine(0.8, 4, name="sample fills", mechanisms=(Mechanism.INFILL, SAMPLED)),
     RewriteLine(0.8, 4, "sample lines", (Mechanism.LINES, SAMPLED)),
     RewriteFunction(1.0, 8, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
@@ -186,6 +224,17 @@ def block(answer: str) -> str:
     """The first code block of an answer; empty when there is none."""
     _, fence, rest = answer.partition("```")
     return rest.partition("\n")[2].partition("\n```")[0] if fence else ""
+
+
+def whole(path: str, old: str, new: str) -> str:
+    """The file with the answer merged into it; empty when the answer cannot be used: see tools/guard.py."""
+    text = merged(path, old, new) if old else f"{new.rstrip()}\n" if new.strip() else ""
+    before, after = lines_of(old), lines_of(text)
+    if not text or guard.placeholder(after, before) or not parses(path, text):
+        return ""
+    if guard.shrinks(before, after, SHRINK_LINES, SHRINK_SHARE) or guard.lost_names(path, old, text):
+        return ""
+    return text
 
 
 def function_in(answer: str, name: str) -> str:

@@ -16,6 +16,7 @@ FILES = 3
 MAX_STEPS = 3
 PLAN_TOKENS = 220
 
+_MARKS = ("#", "=", "---", "~~~", "```")
 _STEP = re.compile(r"^- (?P<goal>[^|\n]{4,400})\| files: (?P<files>[^|\n]+)\| check: (?P<check>[^\n]+)$")
 
 
@@ -39,7 +40,7 @@ def make_plan(run: Run, about: str, paths: Sequence[str]) -> Plan:
 
 def located_plan(prompt: str, results: Sequence[CheckResult], paths: Sequence[str]) -> Plan:
     """One step for each check, in the files that the evidence names: no model needs to be asked for that."""
-    lead = prompt.strip().splitlines()[0]
+    lead = said_first(prompt)
     steps = tuple(
         PlanStep(
             goal=f"Make {result.check} pass: {lead}"[:GOAL_CHARS],
@@ -53,10 +54,16 @@ def located_plan(prompt: str, results: Sequence[CheckResult], paths: Sequence[st
 
 def rule_plan(prompt: str, checks: Sequence[Check], failing: bool) -> Plan:
     """One step, proved by every check."""
-    goal = prompt.strip().splitlines()[0][:GOAL_CHARS]
+    goal = said_first(prompt)[:GOAL_CHARS]
     lead = "Make the failing checks pass: " if failing else ""
     steps = tuple(PlanStep(goal=f"{lead}{goal}", check=check.name) for check in checks)
     return Plan(steps=steps, author="rule")
+
+
+def said_first(prompt: str) -> str:
+    """The first line of a task that is no heading, rule or fence."""
+    lines = [line.strip() for line in prompt.strip().splitlines()]
+    return next((line for line in lines if line and not line.startswith(_MARKS)), lines[0])
 
 
 def plan_grammar(paths: Sequence[str], checks: Sequence[Check]) -> str:

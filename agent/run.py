@@ -17,6 +17,7 @@ from agent.percolate import Recorder
 from agent.repomap import repo_map
 from feedback.checks import run_check
 from feedback.coverage import observe
+from feedback.example_output import CHECK, without_report
 from feedback.explained import explained
 from feedback.runtime import RuntimeEvidence
 from feedback.shrink import shrink
@@ -151,6 +152,12 @@ class Run:
     def statement(self) -> str:
         """The task as the model reads it."""
         return "\n".join([self.task.prompt, *self.withheld])
+
+    @property
+    def question(self) -> str:
+        """The statement where the failing checks are told with it: without a report that they repeat."""
+        quoted = any(check.name == CHECK for check in self.task.checks)
+        return without_report(self.statement) if quoted else self.statement
 
     def uses(self, mechanism: Mechanism) -> bool:
         """True unless the mechanism is switched off."""

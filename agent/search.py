@@ -18,8 +18,8 @@ from agent.run import Run
 from memory.records import Check, CheckResult, PlanStep
 from model.errors import PromptTooLong, Unsupported
 
-FUNCTIONS_AGAIN = frozenset({Mechanism.FUNCTIONS, Mechanism.SAMPLES})
-"""What samples of whole files have shown in vain."""
+DRAFTED = (frozenset({Mechanism.DRAFTS}), frozenset({Mechanism.FUNCTIONS, Mechanism.SAMPLES}))
+"""What drafts of a file have tried in vain: the whole of it, and samples of its functions."""
 DEFECTS = 3
 """Partial repairs that may be built upon, one after the other."""
 
@@ -40,7 +40,7 @@ class Search:
         run = self.trials.run
         self.trials.seen |= {suspect.text.encode("utf-8", "surrogateescape") for suspect in where}
         for proposer in rounds(run):
-            known = run.drafted if FUNCTIONS_AGAIN.issubset(proposer.mechanisms) else set()
+            known = run.drafted if any(each.issubset(proposer.mechanisms) for each in DRAFTED) else set()
             rows = [list(proposer.holes(suspect)) for suspect in where if suspect.path not in known]
             for hole in _interleaved(rows):
                 found = self._try(proposer, hole)
@@ -94,7 +94,7 @@ def search(run: Run, step: PlanStep, check: Check, failing: CheckResult, until_s
         places = suspects(run.files, [failing], run.task.prompt, run.evidence)
         # Files in their usual order: the text begins as the plan's did, so the server has it cached.
         about, where = context.fitting(
-            run.leaves_room, run.statement, run.listing, [failing], places, run.told
+            run.leaves_room, run.question, run.listing, [failing], places, run.told
         )
         if not where:
             return False

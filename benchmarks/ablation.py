@@ -74,7 +74,7 @@ TOOK_PART: dict[Mechanism, Callable[[Events], bool]] = {
     Mechanism.INFILL: _searched(Mechanism.INFILL),
     Mechanism.LINES: _searched(Mechanism.LINES),
     Mechanism.FUNCTIONS: _searched(Mechanism.FUNCTIONS),
-    Mechanism.DRAFTS: _drafted(),
+    Mechanism.DRAFTS: lambda events: _drafted()(events) or _searched(Mechanism.DRAFTS)(events),
     Mechanism.SAMPLES: lambda events: (
         _searched(Mechanism.SAMPLES)(events) or _drafted(Mechanism.SAMPLES)(events)
     ),

@@ -26,8 +26,8 @@ import httpx2
 from agent import context
 from agent.models import choice_of
 from agent.settings import directories, load
+from memory.records import Message
 from model.llama import ServeChoice, parameters
-from model.protocol import Message
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "benchmark"

@@ -20,7 +20,25 @@ _DEF = re.compile(r"^\s*(?:async )?def (test\w*)\(")
 _ASSERTION = re.compile(
     r"^(?:assert\b|self\.(?:assert|fail)\w*\(|with (?:self\.assertRaises|pytest\.raises))"
 )
+_FAILURES = re.compile(r"^=+ (?:FAILURES|ERRORS) =+$")
+_BEGINS = re.compile(r"^=+ test session starts =+$|^[.FEsxXp]+ +\[ {0,2}\d{1,3}%\]$")
+_ENDS = re.compile(r"^=+ .{0,80} =+$|^(?:FAILED|ERROR) |^\d+ (?:failed|passed|error)\b.{0,80} in \d")
 TESTS = 40
+CHECK = "quoted tests"
+"""Name of the check that is made of them."""
+
+
+def without_report(text: str) -> str:
+    """The text with the failures that it quotes from pytest left out, up to a line that says so."""
+    lines = text.split("\n")
+    header = next((index for index, line in enumerate(lines) if _FAILURES.match(line)), None)
+    if header is None:
+        return text
+    first = next((index for index in range(header) if _BEGINS.match(lines[index])), header)
+    ends = [index for index in range(header + 1, len(lines)) if _ENDS.match(lines[index])]
+    fences = (index for index in range(header, len(lines)) if lines[index].startswith("```"))
+    last = ends[-1] if ends else next(fences, len(lines)) - 1
+    return "\n".join([*lines[:first], "(told below)", *lines[last + 1 :]])
 
 
 def tests_in_output(output: str, modules: Sequence[str]) -> str:

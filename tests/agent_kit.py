@@ -63,7 +63,7 @@ class Script:
             return self.plan
         if "Write the corrected function" in last:
             return next((text for name, text in self.functions.items() if f"`{name}`" in last), "")
-        if "Write the whole new text" in last:
+        if "Write the whole new text" in last or "Write the whole corrected file" in last:
             return self.files
         if self.acted == len(self.acts):
             raise AssertionError(f"no action left for: {last[-300:]}")

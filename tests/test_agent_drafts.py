@@ -5,15 +5,15 @@ import math
 
 import pytest
 
-from agent.drafts import LONGER, MORE_TOKENS, STAGES, draft
+from agent.drafts import LONGER, MORE_TOKENS, STAGES, draft, wanted
 from agent.loop import gather
 from agent.run import Run
 from agent.unwritten import lead
 from feedback.examples import check_of_examples, find_examples
-from memory.records import Check, PlanStep, Searched
+from memory.records import Check, CheckResult, Failure, PlanStep, Searched, Status
 from model.errors import PromptTooLong
 from model.scripted import Asked
-from tests.agent_kit import open_run, payloads
+from tests.agent_kit import PYTHON, open_run, payloads
 from tests.conftest import RepoFactory
 
 ZERO = "    >>> double(0)\n    0\n"
@@ -114,6 +114,47 @@ def test_a_draft_much_longer_than_those_that_ended_is_cut_off(make_repo: RepoFac
     assert rooms[0][1] > most
     assert rooms[1:]
     assert all(room == most for _heat, room in rooms[1:])
+
+
+def test_a_draft_that_lets_no_test_run_is_not_the_one_to_repair(make_repo: RepoFactory) -> None:
+    """What cannot be loaded fails once, whatever the number of the tests."""
+    shown: list[str] = []
+
+    def script(asked: Asked) -> str | list[str]:
+        said = asked.messages[0].content
+        if "It was run, and this fails" in said:
+            shown.append(said)
+            return answer("x * 2")
+        wrong = ["7"] * asked.sampling.n
+        return (
+            answer("7\n\nunknown()") if asked.sampling.temperature == 0 else [answer(text) for text in wrong]
+        )
+
+    tests = "from solution import double\n\n\n" + "".join(
+        f"def test_{n}():\n    assert double({n}) == {2 * n}\n\n\n" for n in (1, 2, 3)
+    )
+    check = Check(
+        name="pytest", command=f"{PYTHON} -m pytest -q", kind="pytest", files={"test_solution.py": tests}
+    )
+    with open_run(make_repo({"solution.py": TWO}), script, checks=[check], prompt=TASK) as run:
+        assert drafted(run, check)
+    assert "return 7" in shown[0]
+    assert "unknown" not in shown[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "paths"),
+    [("'int' object has no attribute 'lower'", []), ("module 'f' has no attribute 'g'", ["f.py"])],
+)
+def test_a_test_that_only_a_report_names_is_not_written(
+    make_repo: RepoFactory, message: str, paths: list[str]
+) -> None:
+    report = "It fails.\n=== FAILURES ===\n___ test_a ___\ntest_f.py:3: AssertionError\n=== 1 failed ==="
+    failure = Failure(test="t", error="AttributeError", message=message)
+    failing = CheckResult(check="calc", passed=False, status=Status.NONZERO, failures=(failure,))
+    step = PlanStep(goal="mend it", files=("f.py",), check="calc")
+    with open_run(make_repo({"f.py": "def f():\n    return 0\n"}), lambda _: "", prompt=report) as run:
+        assert wanted(run, step, failing) == paths
 
 
 TWO_STUBS = "def a(x):\n    pass\n\n\ndef b(x):\n    pass\n"

@@ -65,6 +65,19 @@ def test_every_check_of_the_task_proves_the_plan_by_rule() -> None:
     assert "second" not in plan.steps[0].goal
 
 
+@pytest.mark.parametrize(
+    ("prompt", "goal"),
+    [
+        ("# Instructions\n\nWrite f.\nNow.", "Write f."),
+        ("Title\n=====\nText", "Title"),
+        ("---\n```\n# only marks", "---"),
+    ],
+)
+def test_a_heading_is_no_goal(prompt: str, goal: str) -> None:
+    plan = rule_plan(prompt, CHECKS[:1], failing=False)
+    assert plan.steps[0].goal == goal
+
+
 def test_the_models_plan_is_asked_for_with_a_grammar(make_repo: RepoFactory) -> None:
     with open_run(make_repo(BUGGY), Script()) as run:
         gather(run)

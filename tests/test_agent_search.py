@@ -65,6 +65,19 @@ def test_a_whole_function_is_tried_where_no_line_helps(make_repo: RepoFactory) -
         assert payloads(run, Searched)[-1].strategy == "rewrite function"
 
 
+def test_a_whole_small_file_is_tried_where_two_places_are_wrong(make_repo: RepoFactory) -> None:
+    files = {
+        **TWO,
+        "test_calc.py": "from calc import add, double\n\n\n"
+        "def test_both():\n    assert add(2, double(3)) == 8\n",
+    }
+    mended = TWO["calc.py"].replace("-", "+").replace("* 3", "* 2")
+    with open_run(make_repo(files), Script(files=f"```python\n{mended}```\n"), checks=[PYTEST]) as run:
+        assert searched(run, PYTEST)
+        assert run.files.read("calc.py").decode() == mended
+        assert payloads(run, Searched)[-1].strategy == "rewrite file"
+
+
 @pytest.mark.parametrize(("drafted", "asked"), [(set(), 3), ({"calc.py"}, 1)])
 def test_functions_of_a_drafted_file_are_not_sampled(
     make_repo: RepoFactory, drafted: set[str], asked: int

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedback.example_output import without_report
 from feedback.examples import tests_in_output as shown_tests
 
 LONG = """\
@@ -123,3 +124,26 @@ def test_any_report_is_read_without_an_error(lines: list[str]) -> None:
     code = shown_tests("\n".join(lines), ["finder.py"])
     if code:
         compile(code, "shown.py", "exec")
+
+
+SUMMARY = "FAILED test_finder.py::test_of_a_value - assert 0 == 1\n"
+
+
+@pytest.mark.parametrize("report", [LONG, SHORT])
+@pytest.mark.parametrize("begins", ["", "..F        [100%]\n", "=== test session starts ===\nrootdir: /w\n"])
+@pytest.mark.parametrize("ends", [SUMMARY, f"{SUMMARY}2 failed in 0.02s\n", "=== 2 failed in 0.1s ===\n"])
+@pytest.mark.parametrize(("before", "after"), [("Mend it:\n", "Thanks."), ("So:\n```\n", "```\nNow!")])
+def test_a_quoted_report_is_left_out_and_what_was_asked_stays(
+    report: str, begins: str, ends: str, before: str, after: str
+) -> None:
+    assert without_report(f"{before}{begins}{report}{ends}{after}") == f"{before}(told below)\n{after}"
+
+
+def test_a_report_without_an_end_goes_to_the_fence_or_the_end_of_the_text() -> None:
+    assert without_report(f"a\n{SHORT}b") == "a\n(told below)"
+    assert without_report(f"a\n```\n{SHORT}```\nb") == "a\n```\n(told below)\n```\nb"
+
+
+@pytest.mark.parametrize("text", ["", "assert f(1) == 2\n=====\n```\nx\n```", "FAILED test_a.py::t - no"])
+def test_a_text_without_a_report_stays(text: str) -> None:
+    assert without_report(text) == text
