@@ -46,6 +46,33 @@ MISSING = frozenset(
 
 _BUILTIN = re.compile(r"'(?:NoneType|bool|bytes|dict|float|function|int|list|set|str|tuple)' object has no ")
 _SAYING = ("#", "//", "*", "/*", '"', "'")
+_ENDINGS = frozenset(context.LANGUAGES) | frozenset(
+    [
+        "c",
+        "cc",
+        "cfg",
+        "css",
+        "csv",
+        "h",
+        "hpp",
+        "html",
+        "ini",
+        "json",
+        "jsx",
+        "md",
+        "pyi",
+        "rst",
+        "sql",
+        "toml",
+        "tsx",
+        "txt",
+        "xml",
+        "yaml",
+        "yml",
+    ]
+)
+"""Endings of files that may be meant to be new; `e.g` and `example.com` are none."""
+_PRODUCTS = frozenset({"d3.js", "express.js", "next.js", "node.js", "react.js", "three.js", "vue.js"})
 _PATH = re.compile(r"(?<![\w/.-])[\w-]+(?:/[\w.-]+)*\.[A-Za-z]{1,5}\b")
 
 
@@ -317,4 +344,11 @@ def new_paths(prompt: str, known: Iterable[str]) -> list[str]:
     """Paths that the task names and the repository does not have yet."""
     existing = set(known)
     names = {path.rpartition("/")[2] for path in existing}
-    return [path for path in _PATH.findall(prompt) if path not in existing and path not in names]
+    return [
+        path
+        for path in dict.fromkeys(_PATH.findall(prompt))
+        if path not in existing
+        and path not in names
+        and path.rpartition(".")[2] in _ENDINGS
+        and path.lower() not in _PRODUCTS
+    ]

@@ -170,12 +170,14 @@ def _module(codes: list[str], modules: Sequence[str]) -> str:
     """The tests as methods of one TestCase, with imports of what they use."""
     methods: list[str] = []
     used: set[str] = set()
+    plain: set[str] = set()
     for number, code in enumerate(codes, 1):
         tree = statements(code) or []
         function = tree[0]
         if not isinstance(function, ast.FunctionDef):
             continue
         used |= names_in(function)
+        plain |= names_in(function) - _bases(function)
         if not function.args.args:
             function.args.args = [ast.arg("self")]
         function.name = (
@@ -186,7 +188,7 @@ def _module(codes: list[str], modules: Sequence[str]) -> str:
     imports = [f"import {name}" for name in names if name in _KNOWN]
     wanted = [name for name in names if name not in _KNOWN]
     lines = ["import unittest", *(item for item in imports if item != "import unittest")]
-    lines += _imports(modules, wanted)
+    lines += _imports(modules, wanted, plain)
     return "\n".join([*lines, "", "", "class ShownTests(unittest.TestCase):", "\n\n".join(methods), ""])
 
 
@@ -206,13 +208,24 @@ _KNOWN = (
 )
 
 
-def _imports(modules: Sequence[str], wanted: Sequence[str]) -> Iterator[str]:
-    """Each module by its name, and from the first that has it each name that the tests use."""
+def _bases(function: ast.AST) -> set[str]:
+    """Names that stand only before a dot, as those of modules do."""
+    names = [item for item in ast.walk(function) if isinstance(item, ast.Name)]
+    dotted = {id(item.value) for item in ast.walk(function) if isinstance(item, ast.Attribute)}
+    alone = {item.id for item in names if id(item) not in dotted}
+    return {item.id for item in names} - alone
+
+
+def _imports(modules: Sequence[str], wanted: Sequence[str], plain: set[str]) -> Iterator[str]:
+    """Each module by its name, and from the first that has it each name that the tests use.
+
+    A function may have its module's name; `plain` names do not stand before a dot, so no module is meant.
+    """
     dotted = [_dotted(path) for path in modules]
     for module in dotted:
-        if "." not in module and module in wanted:
+        if "." not in module and module in wanted and module not in plain:
             yield f"import {module}"
-    names = [name for name in wanted if name not in dotted]
+    names = [name for name in wanted if name not in dotted or name in plain]
     if not names or not dotted:
         return
     if len(dotted) == 1:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from agent.drafts import LONGER, MORE_TOKENS, STAGES, draft, wanted
+from agent.drafts import LONGER, MORE_TOKENS, STAGES, draft, new_paths, wanted
 from agent.loop import gather
 from agent.run import Run
 from agent.unwritten import lead
@@ -155,6 +155,19 @@ def test_a_test_that_only_a_report_names_is_not_written(
     step = PlanStep(goal="mend it", files=("f.py",), check="calc")
     with open_run(make_repo({"f.py": "def f():\n    return 0\n"}), lambda _: "", prompt=report) as run:
         assert wanted(run, step, failing) == paths
+
+
+@pytest.mark.parametrize(
+    ("prompt", "paths"),
+    [
+        ("Write b.py and docs/use.md, then b.py again.", ["b.py", "docs/use.md"]),
+        ("Mend a.py and x/a.py.", []),
+        ("A name (e.g. Do-yun), i.e. one of example.com, as of version 1.2.x or Node.js", []),
+        ("It ends here.Then it goes on with `config.toml`.", ["config.toml"]),
+    ],
+)
+def test_paths_that_a_task_names_and_the_repository_lacks(prompt: str, paths: list[str]) -> None:
+    assert new_paths(prompt, ["x/a.py"]) == paths
 
 
 TWO_STUBS = "def a(x):\n    pass\n\n\ndef b(x):\n    pass\n"

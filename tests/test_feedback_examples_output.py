@@ -104,6 +104,20 @@ def test_shown_tests_run_again(output: str, count: int, wanted: list[str], tmp_p
         assert ran.stderr.strip().endswith(ends), ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("assert finder() == 1", "from finder import finder"),
+        ("assert finder.finder() == 1", "import finder"),
+        ("assert len(finder) == find(1)", "from finder import find, finder"),
+    ],
+)
+def test_a_function_may_have_the_name_of_its_module(line: str, wanted: str) -> None:
+    report = f"=== FAILURES ===\n___ test_it ___\n\n    def test_it():\n>       {line}\nE       no\n"
+    text = shown_tests(report, ["finder.py"])
+    assert [each for each in text.splitlines() if "finder" in each and "import" in each] == [wanted]
+
+
 def test_what_needs_more_than_is_shown_is_left_out() -> None:
     assert shown_tests("", ["finder.py"]) == ""
     assert shown_tests("all is well\n", ["finder.py"]) == ""
