@@ -17,7 +17,7 @@ from agent.candidates import Candidate, Trials, adopt
 from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of, unshown
 from agent.mechanisms import Mechanism
-from agent.proposers import FILE_LINES, block, whole
+from agent.proposers import FILE_LINES, NEW_FILE_TOKENS, block, whole
 from agent.run import BudgetSpent, Run
 from agent.source import parsed
 from agent.syntax import functions, is_stub
@@ -28,8 +28,6 @@ from memory.records import Check, CheckResult, Failure, Message, PlanStep
 from model.errors import PromptTooLong
 from model.protocol import Sampling
 
-NEW_FILE_TOKENS = 900
-"""Room of an answer beyond twice the old text: a body that is written for the first time is long."""
 MOST_TOKENS = 2_000
 LONGER, MORE_TOKENS = 2, 256
 """A draft so many times, and so many tokens, longer than all that ended by themselves goes in circles: of 247

@@ -26,6 +26,8 @@ FUNCTION_LINES = 60
 """A longer function is not rewritten whole."""
 FILE_LINES = 150
 """A longer file is not written whole."""
+NEW_FILE_TOKENS = 900
+"""Room of an answer beyond twice the old text: a body that is written for the first time is long."""
 SHRINK_LINES = 20
 SHRINK_SHARE = 0.6
 LINE_TOKENS = 64
@@ -202,6 +204,41 @@ class RewriteFile:
         return [text for text in texts if text]
 
 
+@dataclass(frozen=True, slots=True)
+class WriteAnew:
+    """Let a small file be written without showing what is there: an attempt leads to its own mistakes again.
+
+    Only where the task is to write this file and quotes the tests that the attempt fails.
+    """
+
+    temperature: float = 0.8
+    n: int = 4
+    name: str = "write anew"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.DRAFTS, Mechanism.SAMPLES)
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        last = len(lines_of(suspect.text))
+        if last <= FILE_LINES:
+            yield Hole(suspect, 1, last)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        path, old = hole.suspect.path, hole.suspect.text
+        if run.question == run.statement or path not in run.question:
+            return []
+        ending = path.rpartition(".")[2]
+        messages = context.oneshot_messages(run.question, {path: ""}, complete=ending)
+        sampling = Sampling(
+            max_tokens=NEW_FILE_TOKENS,
+            temperature=self.temperature,
+            n=self.n,
+            seed=1,
+            stop=context.COMPLETE_STOPS,
+        )
+        answers = run.chat("rewrite", messages, sampling)
+        texts = [whole(path, old, block(messages[-1].content + text)) for text in _finished(answers)]
+        return [text for text in texts if text]
+
+
 SAMPLED = Mechanism.SAMPLES
 ROUNDS: tuple[Proposer, ...] = (
     Mutate(lines=6, most=8),
@@ -210,6 +247,7 @@ ROUNDS: tuple[Proposer, ...] = (
     Mutate(lines=LINES, most=PER_LINE, name="mutate more"),
     RewriteFunction(0.0, 1),
     RewriteFile(),
+    WriteAnew(),
     FillLine(insert=True, name="fill in missing line"),
     RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
     RewriteFile(0.8, 4, "sample files", (Mechanism.DRAFTS, SAMPLED)),

@@ -17,7 +17,7 @@ from agent.percolate import Recorder
 from agent.repomap import repo_map
 from feedback.checks import run_check
 from feedback.coverage import observe
-from feedback.example_output import CHECK, without_report
+from feedback.example_output import CHECK, shortest, without_report
 from feedback.explained import explained
 from feedback.runtime import RuntimeEvidence
 from feedback.shrink import shrink
@@ -50,6 +50,8 @@ ROOM_TOKENS = 2_000
 """Room that the situation leaves: an answer of the action loop, and what comes before it."""
 
 
+TEST_CHARS = 1_200
+"""Text shown of the tests whose failures a task quotes."""
 WATCH_S = 60.0
 """Seconds of a watched check where the task sets no limit."""
 
@@ -155,9 +157,12 @@ class Run:
 
     @property
     def question(self) -> str:
-        """The statement where the failing checks are told with it: without a report that they repeat."""
-        quoted = any(check.name == CHECK for check in self.task.checks)
-        return without_report(self.statement) if quoted else self.statement
+        """The statement where the failing checks are told too: of a report that they repeat, the tests."""
+        quoted = next((check for check in self.task.checks if check.name == CHECK), None)
+        if quoted is None:
+            return self.statement
+        tests = (text for path, text in quoted.files.items() if path.endswith(".py"))
+        return without_report(self.statement, "\n".join(shortest(text, TEST_CHARS) for text in tests))
 
     def uses(self, mechanism: Mechanism) -> bool:
         """True unless the mechanism is switched off."""

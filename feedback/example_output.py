@@ -28,8 +28,8 @@ CHECK = "quoted tests"
 """Name of the check that is made of them."""
 
 
-def without_report(text: str) -> str:
-    """The text with the failures that it quotes from pytest left out, up to a line that says so."""
+def without_report(text: str, instead: str = "(told below)") -> str:
+    """The text with other words in the place of the failures that it quotes from pytest."""
     lines = text.split("\n")
     header = next((index for index, line in enumerate(lines) if _FAILURES.match(line)), None)
     if header is None:
@@ -38,7 +38,7 @@ def without_report(text: str) -> str:
     ends = [index for index in range(header + 1, len(lines)) if _ENDS.match(lines[index])]
     fences = (index for index in range(header, len(lines)) if lines[index].startswith("```"))
     last = ends[-1] if ends else next(fences, len(lines)) - 1
-    return "\n".join([*lines[:first], "(told below)", *lines[last + 1 :]])
+    return "\n".join([*lines[:first], instead, *lines[last + 1 :]])
 
 
 def tests_in_output(output: str, modules: Sequence[str]) -> str:
@@ -55,6 +55,18 @@ def tests_in_output(output: str, modules: Sequence[str]) -> str:
     if not found:
         return ""
     return _module(list(found), modules)
+
+
+def shortest(module: str, limit: int) -> str:
+    """The shortest tests of a module that tests_in_output() made, of at most `limit` characters in all."""
+    tree = parsed(module, "exec")
+    found = (item for item in ast.walk(tree) if isinstance(item, ast.FunctionDef)) if tree else ()
+    kept: list[str] = []
+    for code in sorted(map(ast.unparse, found), key=len):
+        if sum(map(len, kept)) + len(code) > limit:
+            break
+        kept.append(code)
+    return "\n".join(kept)
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:

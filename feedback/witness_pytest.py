@@ -64,6 +64,8 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, None
     if watched and call.excinfo is not None:
         _witness.failed(call.excinfo.value, call.excinfo.tb)
     report = (yield).get_result()
+    if watched and call.excinfo is not None:  # of a unittest.TestCase it is there only now
+        _witness.failed(call.excinfo.value, call.excinfo.tb)
     if watched and (report.when == "call" or report.outcome != "passed"):
         _witness.end(report.outcome)
 

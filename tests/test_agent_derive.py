@@ -12,7 +12,7 @@ from model.scripted import Asked
 from sandbox.docker import DockerSandbox
 from sandbox.images import recipe
 from sandbox.workcopy import WorkCopy, snapshot
-from tests.agent_kit import CALC, TEST, open_local
+from tests.agent_kit import CALC, TEST, open_local, open_run
 from tests.conftest import RepoFactory
 
 STUB = 'def double(x):\n    """Twice x.\n\n    >>> double(4)\n    8\n    """\n    pass\n'
@@ -134,3 +134,16 @@ def test_examples_can_be_switched_off(make_repo: RepoFactory) -> None:
         outcome = session.run("Complete the function `double` in solution.py.")
         (check,) = session.store.trajectory(outcome.run_id).task.checks
     assert (check.name, outcome.stop) == ("loads", Stop.FAILED)
+
+
+def test_of_a_quoted_report_the_model_reads_the_tests(make_repo: RepoFactory) -> None:
+    files = {"calc.py": CALC}
+    prompt = QUOTED.replace("it right", "calc.py right")
+    checks = derived(work(make_repo, files), prompt)
+    with open_run(make_repo(files), lambda _: "", checks=checks, prompt=prompt) as run:
+        assert "E       assert -1 == 5" in run.statement
+        assert run.question.strip().splitlines() == [
+            "Make calc.py right.", "", "def test_add_1(self):", "    assert add(2, 3) == 5"
+        ]  # fmt: skip
+    with open_run(make_repo(files), lambda _: "", prompt=prompt) as run:
+        assert run.question == run.statement  # no check tells it again

@@ -78,6 +78,30 @@ def test_a_whole_small_file_is_tried_where_two_places_are_wrong(make_repo: RepoF
         assert payloads(run, Searched)[-1].strategy == "rewrite file"
 
 
+REPORT_TEST = "def test_add(self):\n    assert add(2, 3) == 5\n"
+REPORT = (
+    "Write add in calc.py. It fails:\n=== FAILURES ===\n___ test_add ___\n\n    def test_add():\n"
+    ">       assert add(2, 3) == 5\nE       assert -1 == 5\n=== 1 failed ===\n"
+)
+
+
+@pytest.mark.parametrize(("prompt", "mended"), [(REPORT, True), ("Write add in calc.py.", False)])
+def test_an_attempt_is_written_anew_without_being_shown(
+    make_repo: RepoFactory, prompt: str, mended: bool
+) -> None:
+    def script(asked: Asked) -> str:
+        if not asked.messages or "self-contained" not in asked.messages[0].content:
+            return ""
+        assert "a - b" not in asked.messages[0].content
+        assert "assert add(2, 3) == 5" in asked.messages[0].content
+        return "def add(a, b):\n    return b + a\n```\n"
+
+    checks = [CHECK, Check(name="quoted tests", command=CHECK.command, files={"t.py": REPORT_TEST})]
+    with open_run(make_repo(BUGGY), script, checks=checks, prompt=prompt) as run:
+        assert searched(run) is mended
+        assert (b"b + a" in run.files.read("calc.py")) is mended
+
+
 @pytest.mark.parametrize(("drafted", "asked"), [(set(), 3), ({"calc.py"}, 1)])
 def test_functions_of_a_drafted_file_are_not_sampled(
     make_repo: RepoFactory, drafted: set[str], asked: int

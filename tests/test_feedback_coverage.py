@@ -122,6 +122,23 @@ def test_values_where_a_pytest_test_raised() -> None:
     assert dict(compared.frames[-1].values) == {"plain": "<Plain size=3>", "secret": "<object>"}
 
 
+def test_values_where_a_test_case_raised_under_pytest() -> None:
+    tests = (
+        "import unittest\nfrom gcd import gcd\n\n\nclass T(unittest.TestCase):\n"
+        "    def test_one(self):\n        wanted = 5\n        self.assertEqual(gcd(0, 4), wanted)\n\n"
+        "    def test_two(self):\n        self.assertEqual(gcd(4, 0), 4)\n"
+    )
+    source = "def gcd(a, b):\n    if not a:\n        raise KeyError(b)\n    return a\n"
+    evidence = watched({"gcd.py": source, "test_gcd.py": tests})
+    assert outcomes(evidence) == {"test_one": "failed", "test_two": "passed"}
+    raised = named(evidence, "test_one").raised
+    assert raised is not None
+    assert raised.error == "KeyError"
+    assert [frame.path for frame in raised.frames] == ["test_gcd.py", "gcd.py"]
+    assert dict(raised.frames[0].values) == {"wanted": "5"}
+    assert dict(raised.frames[1].values) == {"a": "0", "b": "4"}
+
+
 def test_a_test_that_never_ends_is_ended_and_the_others_run() -> None:
     hangs = "import signal, time\n\ndef test_a():\n    pass\n\n"
     hangs += (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.example_output import without_report
+from feedback.example_output import shortest, without_report
 from feedback.examples import tests_in_output as shown_tests
 
 LONG = """\
@@ -116,6 +116,14 @@ def test_a_function_may_have_the_name_of_its_module(line: str, wanted: str) -> N
     report = f"=== FAILURES ===\n___ test_it ___\n\n    def test_it():\n>       {line}\nE       no\n"
     text = shown_tests(report, ["finder.py"])
     assert [each for each in text.splitlines() if "finder" in each and "import" in each] == [wanted]
+
+
+def test_the_shortest_of_the_shown_tests_are_told_in_little_room() -> None:
+    code = shown_tests(LONG, ["finder.py"])
+    assert "def test_find_first_1(self):\n    values = [4, 6]" in shortest(code, 2_000)
+    assert shortest(code, 2_000).count("def ") == 2
+    assert shortest(code, 120).count("def ") == 1
+    assert shortest(code, 10) == shortest("no python", 99) == ""
 
 
 def test_what_needs_more_than_is_shown_is_left_out() -> None:
