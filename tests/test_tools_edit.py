@@ -53,6 +53,13 @@ def test_a_range_is_replaced_and_shown_with_new_numbers(space: Workspace) -> Non
     assert result.summary == "gcd.py:4 -1 +2"
 
 
+def test_lines_in_the_wrong_order_are_refused_and_no_matter_of_form(space: Workspace) -> None:
+    result = edit(space, "gcd.py", 3, 2, "x\n")
+    assert result.status == Status.REFUSED
+    assert "Line 2 is before line 3" in result.output
+    assert space.files.changed() == {}
+
+
 def test_crlf_bom_and_a_missing_last_newline_stay(space: Workspace) -> None:
     assert edit(space, "dos.py", 2, 2, "b = 20\n").status == Status.OK
     assert space.files.read("dos.py") == b"\xef\xbb\xbfa = 1\r\nb = 20\r\nc = 3"

@@ -95,7 +95,6 @@ def test_no_calls(text: str) -> None:
     ("text", "said"),
     [
         ("edit a.py", "line numbers"),
-        ("edit a.py 3-2\n```\nx\n```", "before line"),
         ("edit a.py 3-4\nx = 1", "in a fence"),
         ("edit a.py 3-4\n```\nx = 1", "not closed"),
         ("write a.py", "in a fence"),

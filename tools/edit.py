@@ -57,14 +57,14 @@ class Edit:
     def check(self, arguments: Mapping[str, object]) -> dict[str, JsonValue]:
         """See Tool."""
         record = checked(Arguments, arguments, FORM)
-        if record.last < record.first:
-            raise ValueError(f"line {record.last} is before line {record.first}. Write: {FORM}")
         return dumped(record.model_copy(update={"path": spelled(clean_path(record.path))}))
 
     def run(self, arguments: Mapping[str, object], workspace: Workspace) -> ToolResult:
         """Write the new text, or say why not and show the lines as they are."""
         record = checked(Arguments, arguments, FORM)
         path = clean_path(record.path)
+        if record.last < record.first:  # no grammar can order numbers, so it is no matter of form
+            return _refused(path, f"Line {record.last} is before line {record.first}. Write: {FORM}")
         if not workspace.files.exists(path):
             return missing(workspace.files, path, "read")
         try:

@@ -18,9 +18,10 @@ LONGEST: Final = 500
 """Characters of the longest path that is listed."""
 
 _COMMON = r"""
-text ::= [^\x00-\x20] [^\x00-\x1f]*
+text ::= [^\x00-\x20] [^\x00-\x1f]{0,290}
 number ::= [1-9] [0-9]? [0-9]? [0-9]? [0-9]?
-newpath ::= [a-zA-Z0-9_.] [a-zA-Z0-9_./@+-]*
+newpath ::= part ("/" part)*
+part ::= "."? [a-zA-Z0-9_@+] [a-zA-Z0-9_.@+-]*
 body ::= "```" [a-z0-9]* "\n" gap? (line gap?)* "```"
 gap ::= blank (blank blank?)?
 blank ::= [ \t]* "\n"
@@ -35,7 +36,7 @@ def grammar_of(tools: Sequence[Tool], paths: Sequence[str], thought: bool = True
         for tool in tools
     ]
     action = " | ".join(tool.name for tool in tools)
-    start = 'root ::= ("# " [^\\n]+ "\\n")? action' if thought else "root ::= action"
+    start = 'root ::= ("# " [^\\n]{1,290} "\\n")? action' if thought else "root ::= action"
     return "\n".join([start, f"action ::= {action}", *calls, f"path ::= {_paths(paths)}"]) + _COMMON
 
 
