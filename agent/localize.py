@@ -50,6 +50,8 @@ SOURCE = frozenset(
     f".{ending}"
     for ending in ("py", "js", "mjs", "cjs", "ts", "jsx", "tsx", "go", "rs", "java", "rb", "c", "cc", "cpp")
 ) | {".h", ".hpp", ".sh", ".pl", ".lua", ".php", ".cs"}
+IMPORTED_BY = 2.0
+"""Most that the tests' imports say for a file."""
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
 
 
@@ -142,17 +144,20 @@ def _file_score(path: str, failures: Iterable[Failure], prompt: str) -> float:
 def _add_imports(
     scores: dict[str, float], files: WorkCopy, failures: Iterable[Failure], results: Iterable[CheckResult]
 ) -> None:
-    """Files whose module names a failing test file mentions."""
+    """Files whose module names a failing test file mentions; where none is known, any of the tests.
+
+    A package that every test imports is no more in question than a module that a few do.
+    """
     tests = {frame.path for failure in failures for frame in failure.frames if is_test_path(frame.path)}
     tests |= {failure.test.split("::")[0] for failure in failures}
     known = [path for path in files.paths() if is_test_path(path)]
     named = {path for path in known for result in results if path in result.output}
-    for test in sorted((tests | named) & set(known)) or known[:20]:
-        words = set(_WORD.findall(decoded(files.read(test))))
-        for path in scores:
-            stem = PurePosixPath(path).stem
-            if (stem if stem != "__init__" else PurePosixPath(path).parent.name) in words:
-                scores[path] += 1.0
+    read = sorted((tests | named) & set(known)) or known[:20]
+    words = [set(_WORD.findall(decoded(files.read(test)))) for test in read]
+    for path in scores:
+        stem = PurePosixPath(path).stem
+        name = stem if stem != "__init__" else PurePosixPath(path).parent.name
+        scores[path] += min(IMPORTED_BY, sum(name in each for each in words))
 
 
 def _suspect(

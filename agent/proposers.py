@@ -20,6 +20,8 @@ from tools import guard
 
 LINES = 60
 """Lines of one file that are tried."""
+FIRST = 12
+"""Most suspicious lines of a file that are tried in every way before the others are."""
 FUNCTIONS = 4
 """Functions of one file that are rewritten whole."""
 FUNCTION_LINES = 60
@@ -33,6 +35,7 @@ SHRINK_SHARE = 0.6
 LINE_TOKENS = 64
 FILL_CHARS = 3_000
 """Text of the file on each side of a gap; a file that is longer in all is shown in part."""
+FILL_STEP = 1_000
 AROUND = 6
 """Lines shown around the function of a gap."""
 
@@ -85,9 +88,13 @@ class RewriteLine:
     n: int = 1
     name: str = "rewrite line"
     mechanisms: tuple[Mechanism, ...] = (Mechanism.LINES,)
+    skip: int = 0
+    """So many of the most suspicious lines are left to another round."""
+    most: int = LINES
+    """Lines tried, those left out counted."""
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        return (Hole(suspect, line, line) for line in suspect.lines[:LINES])
+        return (Hole(suspect, line, line) for line in suspect.lines[self.skip : self.most])
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
         original = lines_of(hole.suspect.text)[hole.first - 1]
@@ -114,9 +121,13 @@ class FillLine:
     insert: bool = False
     name: str = "fill in line"
     mechanisms: tuple[Mechanism, ...] = (Mechanism.INFILL,)
+    skip: int = 0
+    """So many of the most suspicious lines are left to another round."""
+    most: int = LINES
+    """Lines tried, those left out counted."""
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        for line in suspect.lines[:LINES]:
+        for line in suspect.lines[self.skip : self.most]:
             yield Hole(suspect, line + 1 if self.insert else line, line)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
@@ -136,7 +147,8 @@ class FillLine:
 def around(hole: Hole) -> tuple[str, str]:
     """The text before and after a hole: of a long file the function around it and a few lines more.
 
-    The beginning is the same for every hole of a function, so a server has most of it cached.
+    The beginning is the same for every hole of a function, and moves in large steps where the function is
+    longer than what is shown, so a server has most of it cached.
     """
     lines = lines_of(context.shown(hole.suspect.text), keepends=True)
     first, last = 1, len(lines)
@@ -146,7 +158,8 @@ def around(hole: Hole) -> tuple[str, str]:
         first = max(1, (inner.first if inner else hole.first) - AROUND)
         last = min(len(lines), (inner.last if inner else hole.last) + AROUND)
     prefix, suffix = "".join(lines[first - 1 : hole.first - 1]), "".join(lines[hole.last : last])
-    return prefix[-FILL_CHARS:], suffix[:FILL_CHARS]
+    too_much = max(0, len(prefix) - FILL_CHARS)
+    return prefix[-(-too_much // FILL_STEP) * FILL_STEP :], suffix[:FILL_CHARS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +255,12 @@ class WriteAnew:
 SAMPLED = Mechanism.SAMPLES
 ROUNDS: tuple[Proposer, ...] = (
     Mutate(lines=6, most=8),
-    FillLine(),
-    RewriteLine(),
+    FillLine(most=FIRST),
+    RewriteLine(most=FIRST),
     Mutate(lines=LINES, most=PER_LINE, name="mutate more"),
     RewriteFunction(0.0, 1),
+    FillLine(skip=FIRST, name="fill in more lines"),
+    RewriteLine(skip=FIRST, name="rewrite more lines"),
     RewriteFile(),
     WriteAnew(),
     FillLine(insert=True, name="fill in missing line"),
