@@ -77,6 +77,8 @@ class Mutate:
         return (Hole(suspect, line, line) for line in suspect.lines[: self.lines])
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        if run.reported:
+            return []  # blind changes soon pass the few tests of a report, and break those that passed
         return mutants(hole.suspect.text, hole.first)[: self.most]
 
 
@@ -236,7 +238,7 @@ class WriteAnew:
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
         path, old = hole.suspect.path, hole.suspect.text
-        if run.question == run.statement or path not in run.question:
+        if not run.reported or path not in run.question:
             return []
         ending = path.rpartition(".")[2]
         messages = context.oneshot_messages(run.question, {path: ""}, complete=ending)

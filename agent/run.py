@@ -156,12 +156,16 @@ class Run:
         return "\n".join([self.task.prompt, *self.withheld])
 
     @property
+    def reported(self) -> Check | None:
+        """The check made of failing tests that the task quotes; what else was tested is not known."""
+        return next((check for check in self.task.checks if check.name == CHECK), None)
+
+    @property
     def question(self) -> str:
         """The statement where the failing checks are told too: of a report that they repeat, the tests."""
-        quoted = next((check for check in self.task.checks if check.name == CHECK), None)
-        if quoted is None:
+        if self.reported is None:
             return self.statement
-        tests = (text for path, text in quoted.files.items() if path.endswith(".py"))
+        tests = (text for path, text in self.reported.files.items() if path.endswith(".py"))
         return without_report(self.statement, "\n".join(shortest(text, TEST_CHARS) for text in tests))
 
     def uses(self, mechanism: Mechanism) -> bool:

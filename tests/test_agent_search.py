@@ -8,6 +8,7 @@ import pytest
 from agent.holes import Hole
 from agent.localize import suspects
 from agent.loop import gather
+from agent.mechanisms import Mechanism
 from agent.proposers import function_in
 from agent.run import BudgetSpent, Run
 from agent.search import search
@@ -16,7 +17,7 @@ from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Pro
 from model.errors import Unsupported
 from model.protocol import Model
 from model.scripted import Asked
-from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, Script, open_run, payloads
+from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, UNSCRIPTED, Script, open_run, payloads
 from tests.conftest import RepoFactory
 
 STEP = PlanStep(goal="mend it", files=("calc.py",), check=CHECK.name)
@@ -100,6 +101,16 @@ def test_an_attempt_is_written_anew_without_being_shown(
     with open_run(make_repo(BUGGY), script, checks=checks, prompt=prompt) as run:
         assert searched(run) is mended
         assert (b"b + a" in run.files.read("calc.py")) is mended
+
+
+@pytest.mark.parametrize(("name", "mended"), [("quoted tests", False), ("calc2", True)])
+def test_no_blind_change_where_only_failing_tests_are_known(
+    make_repo: RepoFactory, name: str, mended: bool
+) -> None:
+    checks = [CHECK, Check(name=name, command=CHECK.command, files={"t.py": REPORT_TEST})]
+    without = [each for each in UNSCRIPTED if each is not Mechanism.MUTATIONS]
+    with open_run(make_repo(BUGGY), lambda _: "", checks=checks, without=without) as run:
+        assert searched(run) is mended
 
 
 @pytest.mark.parametrize(("drafted", "asked"), [(set(), 3), ({"calc.py"}, 1)])
