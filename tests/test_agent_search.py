@@ -86,9 +86,9 @@ REPORT = (
 )
 
 
-@pytest.mark.parametrize(("prompt", "mended"), [(REPORT, True), ("Write add in calc.py.", False)])
+@pytest.mark.parametrize(("name", "mended"), [("quoted tests", True), ("mine", False)])
 def test_an_attempt_is_written_anew_without_being_shown(
-    make_repo: RepoFactory, prompt: str, mended: bool
+    make_repo: RepoFactory, name: str, mended: bool
 ) -> None:
     def script(asked: Asked) -> str:
         if not asked.messages or "self-contained" not in asked.messages[0].content:
@@ -97,8 +97,8 @@ def test_an_attempt_is_written_anew_without_being_shown(
         assert "assert add(2, 3) == 5" in asked.messages[0].content
         return "def add(a, b):\n    return b + a\n```\n"
 
-    checks = [CHECK, Check(name="quoted tests", command=CHECK.command, files={"t.py": REPORT_TEST})]
-    with open_run(make_repo(BUGGY), script, checks=checks, prompt=prompt) as run:
+    checks = [CHECK, Check(name=name, command=CHECK.command, files={"t.py": REPORT_TEST})]
+    with open_run(make_repo(BUGGY), script, checks=checks, prompt=REPORT) as run:
         assert searched(run) is mended
         assert (b"b + a" in run.files.read("calc.py")) is mended
 
