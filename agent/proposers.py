@@ -256,6 +256,7 @@ class WriteAnew:
 
 SAMPLED = Mechanism.SAMPLES
 ROUNDS: tuple[Proposer, ...] = (
+    WriteAnew(),
     Mutate(lines=6, most=8),
     FillLine(most=FIRST),
     RewriteLine(most=FIRST),
@@ -264,7 +265,6 @@ ROUNDS: tuple[Proposer, ...] = (
     FillLine(skip=FIRST, name="fill in more lines"),
     RewriteLine(skip=FIRST, name="rewrite more lines"),
     RewriteFile(),
-    WriteAnew(),
     FillLine(insert=True, name="fill in missing line"),
     RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
     RewriteFile(0.8, 4, "sample files", (Mechanism.DRAFTS, SAMPLED)),
