@@ -6,13 +6,14 @@ Exit codes: 0 accepted, 1 unexpected error, 2 usage, 3 not accepted, 4 needs a p
 """
 
 import difflib
+import errno
 import importlib
 import io
 import os
 import signal
 import sys
 import threading
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -114,10 +115,13 @@ def main() -> NoReturn:
         arguments.remove("--debug")
     _say_anything()
     code = _guarded(arguments, debug)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_stdout()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # a reader that left, a closed terminal
+                raise
+            _forget(stream)
     sys.exit(code)
 
 
@@ -150,7 +154,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         INTERRUPTS.install()
         return invoke(arguments)
     except BrokenPipeError:
-        _forget_stdout()
+        _forget(sys.stdout)
         return 128 + signal.SIGPIPE
     except BaseException as error:  # noqa: BLE001 - the one place where everything ends
         _report(error, debug)
@@ -221,6 +225,6 @@ def _usage_lines(error: Any) -> list[str]:
     return [f"error: {text}", f"hint: {path} --help"]
 
 
-def _forget_stdout() -> None:
-    """Nobody reads our output any more: let the interpreter's last flush go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _forget(stream: TextIO) -> None:
+    """Nobody reads this output any more: let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -32,7 +32,9 @@ class LocalSandbox:
         self._folder = tempfile.TemporaryDirectory(prefix="adi-local-", ignore_cleanup_errors=True)
         self.root = Path(self._folder.name)
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(self.root, filter="data")
+            if hasattr(tarfile, "data_filter"):  # since Python 3.11.4; the archive is ADI's own
+                tar.extraction_filter = tarfile.data_filter
+            tar.extractall(self.root)
         self._known = self._files()
         self._notes: list[str] = []
 
