@@ -72,7 +72,7 @@ def suspects(
 ) -> list[Suspect]:
     """At most FILES suspects for failing checks, most suspicious first.
 
-    With `evidence` the lines that no failing test ran come last: a defect must be executed to show.
+    With `evidence`, lines that no failing test ran are left out of a file where others were run.
     """
     failures = [failure for result in results for failure in result.failures]
     sources = [path for path in files.paths() if _is_source(files, path)]
@@ -188,7 +188,9 @@ def _suspect(
         value += max((weight for first, last, weight in told if first <= line <= last), default=0.0)
         return -ran.get(line, 0.0), -value - 1.0 * (line in in_frames)
 
-    lines = sorted(code_lines(path, text), key=lambda line: (score(line), line))
+    # A line that no failing test ran cannot make one fail.
+    able = [line for line in code_lines(path, text) if not ran or ran.get(line)]
+    lines = sorted(able, key=lambda line: (score(line), line))
     held = sorted(
         (span for span in spans if any(span.first <= line <= span.last for line in lines)),
         key=lambda span: (min(score(line) for line in lines if span.first <= line <= span.last), span.first),

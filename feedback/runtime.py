@@ -92,6 +92,22 @@ class RuntimeEvidence(Record):
         """Tests that did not pass, in their order."""
         return tuple(test for test in self.tests if test.outcome in FAILING)
 
+    def beside(self, other: "RuntimeEvidence") -> "RuntimeEvidence":
+        """This, with the tests that passed in a run of another check to compare the failing ones with."""
+        count = len(self.covers)
+        passed = tuple(
+            test.model_copy(update={"covers": tuple(count + index for index in test.covers)})
+            for test in other.tests
+            if test.outcome == "passed"
+        )
+        return self.model_copy(
+            update={
+                "tests": (*self.tests, *passed),
+                "covers": (*self.covers, *other.covers),
+                "duration_s": self.duration_s + other.duration_s,
+            }
+        )
+
     def covered(self, test: ObservedTest, path: str) -> set[int]:
         """Lines of a file that the test ran."""
         covers = (self.covers[index] for index in test.covers)

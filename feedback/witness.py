@@ -61,8 +61,9 @@ class Lines:
             return []
         data = self.library.get_data()
         data.set_query_context(context)
-        found = ((path, data.lines(path)) for path in sorted(data.measured_files()))
-        return [(values.relative(path), _ranges(lines)) for path, lines in found if lines]
+        found = ((path, _ranges(data.lines(path) or ())) for path in sorted(data.measured_files()))
+        # Of an empty file its line 0 ran.
+        return [(values.relative(path), ranges) for path, ranges in found if ranges]
 
 
 def _ranges(lines: Any) -> str:

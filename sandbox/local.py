@@ -10,6 +10,7 @@ import selectors
 import signal
 import stat
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -59,7 +60,8 @@ class LocalSandbox:
             ["/bin/sh", "-c", command],
             cwd=self.root,
             env={
-                "PATH": os.environ["PATH"],
+                # The tests' own Python, with pytest, is the one that commands find.
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
                 "HOME": str(self.root),
                 "LANG": "C.UTF-8",
                 "PYTHONDONTWRITEBYTECODE": "1",

@@ -2,11 +2,18 @@
 
 import ast
 
+import pytest
+
 from agent.executed import by_execution
 from agent.localize import suspects
+from agent.loop import gather
+from agent.mechanisms import Mechanism
 from feedback.runtime import Cover, ObservedTest, RuntimeEvidence
-from memory.records import CheckResult, Status
+from memory.records import Check, CheckResult, Status
+from sandbox.docker import DockerSandbox
+from sandbox.images import recipe
 from sandbox.workcopy import WorkCopy, snapshot
+from tests.agent_kit import UNSCRIPTED, Script, open_run
 from tests.conftest import RepoFactory
 
 TEXT = """\
@@ -39,7 +46,7 @@ def test_statements_are_whole_and_definitions_and_reprs_come_last() -> None:
     assert by_execution(scores, None, set()) == scores
 
 
-def test_lines_that_no_failing_test_ran_come_last_and_files_that_one_ran_are_suspects(
+def test_lines_that_no_failing_test_ran_are_left_out_and_files_that_one_ran_are_suspects(
     make_repo: RepoFactory,
 ) -> None:
     repo = make_repo({"pkg/deep.py": TEXT, "other.py": "x = 1\n", "tests/test_it.py": "import other\n"})
@@ -65,5 +72,45 @@ def test_lines_that_no_failing_test_ran_come_last_and_files_that_one_ran_are_sus
     found = suspects(files, [FAILED], "", evidence)
     assert [suspect.path for suspect in found] == ["pkg/deep.py", "other.py"]
     assert found[0].lines[:2] == (9, 4)
-    assert found[0].lines[-1] == 16
+    assert not {8, 13, 16} & {*found[0].lines}
+    assert found[1].lines == (1,)
     assert found[0].functions[0].name == "early"
+
+
+MANY = """\
+def both(x):
+    y = x + 1
+    if x > 5:
+        y = y - 3
+    return y
+"""
+
+
+@pytest.mark.container
+@pytest.mark.parametrize("passing", [True, False])
+def test_failing_examples_are_compared_with_the_tests_that_pass(
+    make_repo: RepoFactory, passing: bool
+) -> None:
+    files = {
+        "many.py": MANY,
+        "test_many.py": "from many import both\n\n\ndef test_small():\n    assert both(1) == 2\n",
+    }
+    shown = "from many import both\n\n\ndef test_shown():\n    assert both(7) == 8\n"
+    examples = Check(
+        name="examples", command="python3 -m pytest -q shown/test_shown.py", kind="pytest",
+        files={"shown/test_shown.py": shown, "shown/conftest.py": ""}, origin="examples",
+    )  # fmt: skip
+    own = Check(name="pytest", command="python3 -m pytest -q --rootdir=. test_many.py", kind="pytest")
+    without = {*UNSCRIPTED} - {Mechanism.COVERAGE}
+    checks = [examples, own] if passing else [examples]
+    with (
+        open_run(make_repo(files), Script(), checks=checks, without=without) as run,
+        DockerSandbox(run.files.archive(), image=recipe("python").tag, run_id="contrast") as box,
+    ):
+        run.sandbox = box
+        gather(run)
+        assert run.evidence is not None
+        assert [test.outcome for test in run.evidence.tests] == ["failed", *["passed"] * passing]
+        (found,) = suspects(run.files, run.goals, "", run.evidence)
+        assert (found.lines[0] == 4) is passing
+        assert 4 in found.lines
