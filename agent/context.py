@@ -19,7 +19,9 @@ from tools.arguments import spelled
 PROMPTS = Path(__file__).parent / "prompts"
 
 FILE_CHARS = 7_000
-"""Text shown of one suspect file; longer files are shown around the suspicious functions."""
+"""Text shown of the first suspect file, of each further one half as much as of the one before.
+
+Longer files are shown around their suspicious functions."""
 FAILURE_CHARS = 1_500
 """Text shown of all failing checks together."""
 ANSWER_CHARS = 12_000
@@ -84,7 +86,8 @@ def situation(
 ) -> str:
     """The task, the repository, the files that matter, what fails, and the values there (`told`)."""
     parts = [f"Task: {task}", f"{LISTED}\n{shown(listing)}"]
-    parts += [f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect))}" for suspect in files]
+    for index, suspect in enumerate(files):
+        parts.append(f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect, FILE_CHARS >> index))}")
     if failing:
         said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
         parts.append(f"The checks fail:\n{shown(said)}")

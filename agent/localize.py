@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 
 from agent.executed import by_execution
 from agent.source import Span, decoded, lines_of, parsed
-from agent.symbols import Mention, mentioned
+from agent.symbols import IN_CODE, Mention, mentioned
 from agent.syntax import code_lines, functions
 from feedback.runtime import RuntimeEvidence
-from feedback.suspicion import suspiciousness
+from feedback.suspicion import IMPORTED, suspiciousness
 from feedback.verdict import is_test_path
 from memory.records import CheckResult, Failure
 from sandbox.workcopy import WorkCopy
@@ -41,6 +41,10 @@ FILES = 3
 """Suspect files looked into."""
 RAN = 3.0
 """Weight of the most suspicious line that failing tests ran, beside frames (4) and the task's words (8)."""
+MEANT = 2.5
+"""What words and frames must say more than of a file that no failing test ran, to make it a suspect."""
+TOLD = 0.3
+"""What a task that names a function adds to the suspicion of its lines, which is at most 1."""
 NAMED = 6.0
 """Most that definitions which the task names add to a file."""
 MAX_BYTES = 200_000
@@ -72,27 +76,48 @@ def suspects(
 ) -> list[Suspect]:
     """At most FILES suspects for failing checks, most suspicious first.
 
-    With `evidence`, lines that no failing test ran are left out of a file where others were run.
+    With `evidence`, files that no failing test ran must be named, and of the others lines that none ran are
+    left out: they cannot make it fail.
     """
     failures = [failure for result in results for failure in result.failures]
     sources = [path for path in files.paths() if _is_source(files, path)]
-    executed = suspiciousness(evidence) if evidence else {}
+    words = _said(failures, prompt)
+    executed = {path: _executed(files, path, values, words) for path, values in _ran(evidence).items()}
     scores = {
         path: _file_score(path, failures, prompt) + RAN * max(executed.get(path, {}).values(), default=0.0)
         for path in sources
     }
-    _add_imports(scores, files, failures, results)
+    if not executed:
+        _add_imports(scores, files, failures, results)
     named = _mentions(files, prompt)
     for path in scores.keys() & named.keys():
         weights = [item.weight for item in named[path]]
         scores[path] += min(NAMED, max(weights)) + 0.1 * min(NAMED, sum(weights) - max(weights))
-    ranked = sorted((path for path in sources if scores[path] > 0), key=lambda path: (-scores[path], path))
+    least = MEANT if executed else 0.0
+    held = [path for path in sources if scores[path] > least or path in executed]
+    ranked = sorted(held, key=lambda path: (-scores[path], path))
     if not ranked and len(sources) <= FILES:
         ranked = sources
     shown = itertools.islice((path for path in ranked if not unshown(files, path)), FILES)
     return [
-        _suspect(files, path, failures, prompt, executed.get(path, {}), named.get(path, ())) for path in shown
+        _suspect(files, path, failures, words, executed.get(path, {}), named.get(path, ())) for path in shown
     ]
+
+
+def _said(failures: Iterable[Failure], prompt: str) -> set[str]:
+    said = " ".join(f"{item.test} {item.source} {item.message}" for item in failures)
+    return set(_WORD.findall(f"{prompt} {said}"))
+
+
+def _ran(evidence: RuntimeEvidence | None) -> dict[str, dict[int, float]]:
+    return suspiciousness(evidence) if evidence else {}
+
+
+def _executed(
+    files: WorkCopy, path: str, values: Mapping[int, float], words: set[str]
+) -> Mapping[int, float]:
+    """The values fitted to the file's text, where it is Python's."""
+    return by_execution(values, parsed(decoded(files.read(path))), words) if path.endswith(".py") else values
 
 
 def _mentions(files: WorkCopy, prompt: str) -> dict[str, list[Mention]]:
@@ -164,14 +189,12 @@ def _suspect(
     files: WorkCopy,
     path: str,
     failures: Sequence[Failure],
-    prompt: str,
-    executed: Mapping[int, float],
+    words: set[str],
+    ran: Mapping[int, float],
     named: Sequence[Mention],
 ) -> Suspect:
     text = decoded(files.read(path))
     spans = functions(path, text)
-    said = " ".join(f"{item.test} {item.source} {item.message}" for item in failures)
-    words = set(_WORD.findall(f"{prompt} {said}"))
     # A class that is named says little about which of its lines is meant.
     told = [
         (item.span.first, item.span.last, item.weight * (1.0 if item.symbol.is_function else 0.1))
@@ -179,16 +202,16 @@ def _suspect(
     ]
     in_frames = {frame.line for item in failures for frame in item.frames if frame.path == path}
 
-    ran = by_execution(executed, parsed(text), words) if executed and path.endswith(".py") else executed
-
     def score(line: int) -> tuple[float, float]:
         around = [span for span in spans if span.first <= line <= span.last]
+        meant = max((weight for first, last, weight in told if first <= line <= last), default=0.0)
         value = 2.0 * any(span.first <= hit <= span.last for span in around for hit in in_frames)
-        value += 1.0 * any(span.name in words for span in around)
-        value += max((weight for first, last, weight in told if first <= line <= last), default=0.0)
-        return -ran.get(line, 0.0), -value - 1.0 * (line in in_frames)
+        value += 1.0 * any(span.name in words for span in around) + meant
+        executed = ran.get(line, 0.0)
+        if executed > IMPORTED:
+            executed += TOLD * min(1.0, meant / IN_CODE)
+        return -executed, -value - 1.0 * (line in in_frames)
 
-    # A line that no failing test ran cannot make one fail.
     able = [line for line in code_lines(path, text) if not ran or ran.get(line)]
     lines = sorted(able, key=lambda line: (score(line), line))
     held = sorted(

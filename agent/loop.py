@@ -9,16 +9,14 @@ from agent.environment import require
 from agent.evaluate import evaluate
 from agent.localize import suspects, withheld
 from agent.mechanisms import Mechanism
+from agent.observing import observed
 from agent.person import Person
 from agent.reflect import located_plan, make_plan
 from agent.reproduce import reproduce
 from agent.run import BudgetSpent, Run
-from feedback.runtime import RuntimeEvidence
 from memory.records import Evaluation, Plan, PlanMade, Stop, UserActed
 from sandbox.workcopy import WorkCopy
 
-CONTRAST_S = 20.0
-"""A check that takes longer is not run again only to see what passing tests run."""
 Judge = Callable[[WorkCopy], Evaluation]
 """Runs the checks on a second, clean copy with the change applied."""
 
@@ -44,19 +42,7 @@ def gather(run: Run) -> None:
         if own is not None:
             run.add_check(*own)
     if run.failing and run.uses(Mechanism.COVERAGE):
-        run.evidence = watched(run)
-
-
-def watched(run: Run) -> RuntimeEvidence | None:
-    """What the first goal's tests run; where all fail, beside those that pass in another check."""
-    evidence = run.watch(run.named(run.goals[0].check))
-    if evidence is None or not evidence.traced or any(test.outcome == "passed" for test in evidence.tests):
-        return evidence
-    for result in run.baseline:
-        if result.tests_passed and result.duration_s <= CONTRAST_S:
-            other = run.watch(run.named(result.check))
-            return evidence.beside(other) if other else evidence
-    return evidence
+        run.evidence = observed(run, run.named(run.goals[0].check))
 
 
 def reflect(run: Run) -> Plan:

@@ -5,6 +5,7 @@ gives texts for one hole: a mutated line, one line or a missing line filled in f
 rewritten in view of the failure, or a whole function.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from agent.candidates import Candidate, Trials, adopt
 from agent.holes import Hole
 from agent.localize import Suspect, suspects
 from agent.mechanisms import Mechanism
+from agent.observing import observed
 from agent.proposers import ROUNDS, Proposer
 from agent.run import Run
 from memory.records import Check, CheckResult, PlanStep
@@ -20,6 +22,8 @@ from model.errors import PromptTooLong, Unsupported
 
 DRAFTED = (frozenset({Mechanism.DRAFTS}), frozenset({Mechanism.FUNCTIONS, Mechanism.SAMPLES}))
 """What drafts of a file have tried in vain: the whole of it, and samples of its functions."""
+BLIND_S = 60.0
+"""Seconds of one round of mutations: where the tests are slow, the model is asked before all were tried."""
 DEFECTS = 3
 """Partial repairs that may be built upon, one after the other."""
 
@@ -36,13 +40,17 @@ class Search:
     """The best partial repair: fewer failing tests, none of them new."""
 
     def find(self, where: list[Suspect]) -> Candidate | None:
-        """The first candidate that passes, or the best partial repair when every round is over."""
+        """The first that passes, or mends one defect of several; in the end, the best partial repair."""
         run = self.trials.run
         self.trials.seen |= {suspect.text.encode("utf-8", "surrogateescape") for suspect in where}
         for proposer in rounds(run):
             known = run.drafted if any(each.issubset(proposer.mechanisms) for each in DRAFTED) else set()
             rows = [list(proposer.holes(suspect)) for suspect in where if suspect.path not in known]
+            blind = Mechanism.MUTATIONS in proposer.mechanisms
+            round_s = run.spent.seconds + (BLIND_S if blind else math.inf)
             for hole in _interleaved(rows):
+                if run.spent.seconds >= round_s:
+                    break
                 found = self._try(proposer, hole)
                 if found is not None:
                     return found
@@ -66,10 +74,26 @@ class Search:
                 passing = candidate
                 break
             self._remember(candidate)
+            if candidate is self.best and self._apart(candidate):
+                passing = candidate
+                break
             if self.trials.run.spent.seconds >= self.until_s:
                 break
-        self.trials.tell(proposer.name, hole.place, passing is not None)
+        if texts:
+            self.trials.tell(proposer.name, hole.place, passing is not None)
         return passing
+
+    def _apart(self, candidate: Candidate) -> bool:
+        """True when no test that still fails ran what the candidate changes: another defect makes it fail."""
+        evidence, hole = self.trials.run.evidence, candidate.hole
+        changed = set(range(hole.first, hole.last + 1))
+        failing = {failure.test for failure in candidate.result.failures}
+        if evidence is None or not changed or candidate.result.tests_failed != len(failing):
+            return False
+        ran = {
+            test.test: evidence.covered(test, hole.suspect.path) for test in evidence.failing if test.covers
+        }
+        return failing <= ran.keys() and not any(ran[test] & changed for test in failing)
 
     def _remember(self, candidate: Candidate) -> None:
         """Keep the best partial repair."""
@@ -107,6 +131,8 @@ def search(run: Run, step: PlanStep, check: Check, failing: CheckResult, until_s
         if run.spent.seconds >= until_s:
             return False
         failing = found.result
+        if run.evidence is not None:
+            run.evidence = observed(run, check)  # lines have moved, and fewer tests fail
     return False
 
 

@@ -28,7 +28,7 @@ IN_CODE, IDENTIFIER, WORD = 3.0, 2.0, 0.2
 """Weights of a name in backticks or a code block, of one as only code has (`a_b`, `aB`, `f(`), of a word."""
 QUALIFIED, OWNER_NAMED, CONSTRUCTED, CALLED, DERIVED = 3.0, 2.0, 0.8, 0.25, 0.2
 
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|^(?: {4}|\t|>>> |\.\.\. ).*$", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|^(?: {4}|\t|>>> |\.\.\. )[^\n]*", re.DOTALL | re.MULTILINE)
 _CHAIN = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::|->|#)[A-Za-z_]\w*)*(\s?\()?")
 _SEPARATOR = re.compile(r"\.|::|->|#")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w+")

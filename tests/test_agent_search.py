@@ -17,6 +17,8 @@ from memory.records import ActionStarted, Check, CheckRan, Limits, PlanStep, Pro
 from model.errors import Unsupported
 from model.protocol import Model
 from model.scripted import Asked
+from sandbox.docker import DockerSandbox
+from sandbox.images import recipe
 from tests.agent_kit import BUGGY, CALC, CHECK, MENDED, PYTHON, UNSCRIPTED, Script, open_run, payloads
 from tests.conftest import RepoFactory
 
@@ -205,7 +207,7 @@ def test_the_budget_ends_it(make_repo: RepoFactory, limits: Limits) -> None:
 def test_its_share_of_the_time_ends_it(make_repo: RepoFactory) -> None:
     with open_run(make_repo(BUGGY), Script()) as run:
         assert not searched(run, until_s=0.0)
-        assert len(payloads(run, Searched)) == 1
+        assert payloads(run, Prompted) == payloads(run, CheckRan)[1:] == []
 
 
 def test_a_candidate_that_never_ends_does_not_hold_the_search(make_repo: RepoFactory) -> None:
@@ -331,3 +333,24 @@ def test_another_seed_gives_other_samples(make_repo: RepoFactory) -> None:
             assert not searched(run)
     assert len(asked[0]) == len(asked[1]) > 3
     assert not set(asked[0]) & set(asked[1])
+
+
+@pytest.mark.container
+def test_one_of_two_defects_is_mended_before_the_other_is_looked_for(make_repo: RepoFactory) -> None:
+    """No test that still fails ran the changed line, so the rounds begin anew, on the other function only."""
+    check = Check(name="pytest", command="python3 -m pytest -q", kind="pytest")
+    script = Script(lines={"calc.py line 2": "return a + b`", "calc.py line 6": "return a * 2`"})
+    without = {*UNSCRIPTED, Mechanism.INFILL} - {Mechanism.COVERAGE}
+    with (
+        open_run(make_repo(TWO), script, checks=[check], without=without) as run,
+        DockerSandbox(run.files.archive(), image=recipe("python").tag, run_id="two") as box,
+    ):
+        run.sandbox = box
+        assert searched(run, check)
+        assert [(told.place, told.passed) for told in payloads(run, Searched)] == [
+            ("calc.py:2", 1),
+            ("calc.py:6", 1),
+        ]
+        assert len(payloads(run, ActionStarted)) == 2
+        assert run.evidence is not None
+        assert run.evidence.covered(run.evidence.failing[0], "calc.py") == {6}

@@ -60,5 +60,11 @@ def test_callees_and_constructors_are_named_faintly(make_repo: RepoFactory) -> N
     assert called["", "LRU"] > called["LRU", "__init__"] > called["", "Small"] > 0
 
 
+def test_what_follows_a_code_line_is_prose_again(make_repo: RepoFactory) -> None:
+    said = "Wrong:\n\n    >>> quote([])\n\nIt is a set of words, and they split."
+    weights = {item.span.name: item.weight for item in mentioned(files_of(make_repo), said)}
+    assert weights["quote"] > 1 > weights["split"] > 0
+
+
 def test_a_text_that_names_nothing_has_no_mentions(make_repo: RepoFactory) -> None:
     assert mentioned(files_of(make_repo), "Please make everything better.") == []
