@@ -172,9 +172,10 @@ class RewriteFunction:
     n: int = 4
     name: str = "rewrite function"
     mechanisms: tuple[Mechanism, ...] = (Mechanism.FUNCTIONS,)
+    most: int = FUNCTIONS
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        for span in suspect.functions[:FUNCTIONS]:
+        for span in suspect.functions[: self.most]:
             if span.last - span.first < FUNCTION_LINES:
                 yield Hole(suspect, span.first, span.last, span.name)
 
@@ -262,11 +263,12 @@ ROUNDS: tuple[Proposer, ...] = (
     RewriteLine(most=FIRST),
     Mutate(lines=LINES, most=PER_LINE, name="mutate more"),
     RewriteFunction(0.0, 1),
+    RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED), most=2),
+    FillLine(insert=True, name="fill in missing line", most=FIRST),
     FillLine(skip=FIRST, name="fill in more lines"),
     RewriteLine(skip=FIRST, name="rewrite more lines"),
     RewriteFile(),
-    FillLine(insert=True, name="fill in missing line"),
-    RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
+    FillLine(insert=True, name="fill in missing line", skip=FIRST),
     RewriteFile(0.8, 4, "sample files", (Mechanism.DRAFTS, SAMPLED)),
     FillLine(0.8, 4, name="sample fills", mechanisms=(Mechanism.INFILL, SAMPLED)),
     RewriteLine(0.8, 4, "sample lines", (Mechanism.LINES, SAMPLED)),

@@ -310,7 +310,7 @@ def test_a_server_that_cannot_count_is_asked_for_functions_too(make_repo: RepoFa
     """And what does not fit, counted in bytes, is not sent."""
     files = {**BUGGY, "long.py": "def long(a):\n    return a\n\n\n" * 300}
     script = Script(functions={"add": f"```\n{MENDED}```"})
-    with open_run(make_repo(files), script, prompt="mend calc.py, not long.py") as run:
+    with open_run(make_repo(files), script, prompt="mend calc.py, not long.py", n_ctx=5000) as run:
         run.model = Uncounting(run.model)  # type: ignore[assignment]
         assert searched(run)
         assert run.files.read("calc.py").decode() == MENDED
