@@ -24,6 +24,8 @@ FILE_CHARS = 7_000
 Longer files are shown around their suspicious functions."""
 FAILURE_CHARS = 1_500
 """Text shown of all failing checks together."""
+INFILL_CHARS = 800
+"""Text of the task in a fill-in-the-middle prompt."""
 ANSWER_CHARS = 12_000
 """Text shown of one answer of the model's; a sound one is far shorter."""
 COMPLETE_STOPS = ("\n```\n", "\nassert ", "\nif __name__", "\nprint(")
@@ -171,10 +173,11 @@ def reproduce_messages(about: str) -> list[Message]:
     return [Message(role="system", content=prompt("repair")), _user(f"{about}\n\n{prompt('reproduce')}")]
 
 
-def infill_context(suspect: Suspect, failing: Sequence[CheckResult]) -> str:
-    """What stands before the file in a fill-in-the-middle prompt."""
+def infill_context(task: str, suspect: Suspect, failing: Sequence[CheckResult]) -> str:
+    """What stands before the file in a fill-in-the-middle prompt: what is wanted, and what fails."""
     said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
-    return f"Failing checks of {spelled(suspect.path)}:\n{shown(said)}\n"
+    wanted = cut(shown(task), INFILL_CHARS)
+    return f"{wanted}\n\nFailing checks of {spelled(suspect.path)}:\n{shown(said)}\n"
 
 
 def act_messages(cards: str, about: str, step: PlanStep, steps: Sequence[Step]) -> list[Message]:

@@ -33,8 +33,8 @@ NEW_FILE_TOKENS = 900
 SHRINK_LINES = 20
 SHRINK_SHARE = 0.6
 LINE_TOKENS = 64
-FILL_CHARS = 3_000
-"""Text of the file on each side of a gap; a file that is longer in all is shown in part."""
+FILL_CHARS, AFTER_CHARS = 3_000, 800
+"""Text of a long file before a gap and after it, which no server has cached: it moves with every gap."""
 FILL_STEP = 1_000
 AROUND = 6
 """Lines shown around the function of a gap."""
@@ -141,7 +141,7 @@ class FillLine:
             seed=hole.first,
             stop=("\n",),
         )
-        before = context.infill_context(hole.suspect, run.goals)
+        before = context.infill_context(run.question, hole.suspect, run.goals)
         answers = run.fill(prefix, f"\n{suffix}", before, sampling)
         return [text.rstrip() for text in _finished(answers) if text.strip()]
 
@@ -153,15 +153,16 @@ def around(hole: Hole) -> tuple[str, str]:
     longer than what is shown, so a server has most of it cached.
     """
     lines = lines_of(context.shown(hole.suspect.text), keepends=True)
-    first, last = 1, len(lines)
+    first, last, after = 1, len(lines), FILL_CHARS
     if sum(map(len, lines)) > FILL_CHARS:
+        after = AFTER_CHARS
         spans = [span for span in hole.suspect.functions if span.first <= hole.first <= span.last]
         inner = max(spans, key=lambda span: span.first, default=None)
         first = max(1, (inner.first if inner else hole.first) - AROUND)
         last = min(len(lines), (inner.last if inner else hole.last) + AROUND)
     prefix, suffix = "".join(lines[first - 1 : hole.first - 1]), "".join(lines[hole.last : last])
     too_much = max(0, len(prefix) - FILL_CHARS)
-    return prefix[-(-too_much // FILL_STEP) * FILL_STEP :], suffix[:FILL_CHARS]
+    return prefix[-(-too_much // FILL_STEP) * FILL_STEP :], suffix[:after]
 
 
 @dataclass(frozen=True, slots=True)
