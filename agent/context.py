@@ -88,8 +88,8 @@ def situation(
 ) -> str:
     """The task, the repository, the files that matter, what fails, and the values there (`told`)."""
     parts = [f"Task: {task}", f"{LISTED}\n{shown(listing)}"]
-    for index, suspect in enumerate(files):
-        parts.append(f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect, FILE_CHARS >> index))}")
+    for suspect in files:
+        parts.append(f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect, FILE_CHARS >> suspect.rank))}")
     if failing:
         said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
         parts.append(f"The checks fail:\n{shown(said)}")

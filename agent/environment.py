@@ -62,7 +62,7 @@ def image_of(settings: "Settings", files: WorkCopy, profile: str) -> str:
 
 
 def require(run: "Run") -> None:
-    """Say which packages are missing. Raises DependenciesMissing when no model could mend that."""
+    """Say which packages are missing. Raises DependenciesMissing when what shows the goal needs one."""
     profile = image_profile(run.task.checks, run.files.paths())
     missing = set(modules(run.failing))
     if not missing or run.task.image != recipe(profile).tag:
@@ -73,7 +73,7 @@ def require(run: "Run") -> None:
     asked = {_canonical(package.name) for package in wanted.packages}
     known = sorted(name for name in missing if _canonical(_DISTRIBUTIONS.get(name, name)) in asked)
     hint = f"see what would be installed, and allow it: {PREPARE}"
-    if known:
+    if known and set(modules(run.goals)) & set(known):
         raise DependenciesMissing(
             f"the checks need {', '.join(known)}: the repository asks for it, and the sandbox lacks it",
             hint,

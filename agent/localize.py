@@ -69,6 +69,8 @@ class Suspect:
     """1-based numbers of lines that hold code."""
     functions: tuple[Span, ...] = ()
     """Functions that hold suspicious lines, most suspicious first."""
+    rank: int = 0
+    """Number of files that are more suspicious: each halves how much is tried of this one."""
 
 
 def suspects(
@@ -100,7 +102,8 @@ def suspects(
         ranked = sources
     shown = itertools.islice((path for path in ranked if not unshown(files, path)), FILES)
     return [
-        _suspect(files, path, failures, words, executed.get(path, {}), named.get(path, ())) for path in shown
+        _suspect(files, path, failures, words, executed.get(path, {}), named.get(path, ()), rank)
+        for rank, path in enumerate(shown)
     ]
 
 
@@ -192,6 +195,7 @@ def _suspect(
     words: set[str],
     ran: Mapping[int, float],
     named: Sequence[Mention],
+    rank: int,
 ) -> Suspect:
     text = decoded(files.read(path))
     spans = functions(path, text)
@@ -218,4 +222,4 @@ def _suspect(
         (span for span in spans if any(span.first <= line <= span.last for line in lines)),
         key=lambda span: (min(score(line) for line in lines if span.first <= line <= span.last), span.first),
     )
-    return Suspect(path, text, tuple(lines), tuple(held))
+    return Suspect(path, text, tuple(lines), tuple(held), rank)

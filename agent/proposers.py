@@ -19,11 +19,11 @@ from model.protocol import Sampling
 from tools import guard
 
 LINES = 60
-"""Lines of one file that are tried."""
+"""Lines of the first file that are tried; of each further one, half as many as of the one before."""
 FIRST = 12
-"""Most suspicious lines of a file that are tried in every way before the others are."""
+"""Most suspicious lines of the first file that are tried in every way before the others are."""
 FUNCTIONS = 4
-"""Functions of one file that are rewritten whole."""
+"""Functions of the first file that are rewritten whole; fewer of the next ones, as for lines."""
 FUNCTION_LINES = 60
 """A longer function is not rewritten whole."""
 FILE_LINES = 150
@@ -74,7 +74,7 @@ class Mutate:
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         if not suspect.path.endswith(".py"):
             return ()
-        return (Hole(suspect, line, line) for line in suspect.lines[: self.lines])
+        return (Hole(suspect, line, line) for line in suspect.lines[: self.lines >> suspect.rank])
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
         if run.reported:
@@ -96,7 +96,10 @@ class RewriteLine:
     """Lines tried, those left out counted."""
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        return (Hole(suspect, line, line) for line in suspect.lines[self.skip : self.most])
+        return (
+            Hole(suspect, line, line)
+            for line in suspect.lines[self.skip >> suspect.rank : self.most >> suspect.rank]
+        )
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
         original = lines_of(hole.suspect.text)[hole.first - 1]
@@ -129,7 +132,7 @@ class FillLine:
     """Lines tried, those left out counted."""
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        for line in suspect.lines[self.skip : self.most]:
+        for line in suspect.lines[self.skip >> suspect.rank : self.most >> suspect.rank]:
             yield Hole(suspect, line + 1 if self.insert else line, line)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
@@ -176,7 +179,7 @@ class RewriteFunction:
     most: int = FUNCTIONS
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        for span in suspect.functions[: self.most]:
+        for span in suspect.functions[: self.most >> suspect.rank]:
             if span.last - span.first < FUNCTION_LINES:
                 yield Hole(suspect, span.first, span.last, span.name)
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.environment import DependenciesMissing
 from agent.errors import ENVIRONMENT, exit_code_of, sentence
 from agent.output import add
 from agent.percolate import Listener
@@ -125,12 +126,15 @@ class Adi:
 
 
 def _outcome(session: Session, prompt: str, checks: tuple[str, ...]) -> Outcome:
-    """The run's outcome; an unexpected error is one too. A missing environment is raised."""
+    """The run's outcome; an unexpected error is one too, and so is what this repository lacks.
+
+    An environment that is missing for every task is raised.
+    """
     try:
         return session.run(prompt, checks)
     except Exception as error:
         code = exit_code_of(error)
-        if code == ENVIRONMENT:
+        if code == ENVIRONMENT and not isinstance(error, DependenciesMissing):
             raise
         newest = session.store.runs(str(session.repo), limit=1)
         return Outcome(newest[0].id if newest else "", Stop.ERROR, code, sentence(error))

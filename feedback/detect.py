@@ -19,6 +19,7 @@ from memory.records import Check
 from sandbox.manifest import Unreadable, read_ini, read_toml
 
 _TEST_FILES = 200
+_SRC = r"src/\w+(?:\.py|/__init__\.py)"
 _TEST_NAME = r"test_\w*\.py|\w*_test\.py"
 Kind = Literal["pytest", "unittest", "npm", "go", "cargo", "ctest", "junit", "phpunit", "make", "command"]
 _KINDS: tuple[tuple[str, Kind], ...] = (
@@ -74,7 +75,10 @@ def checks_of(commands: Sequence[str]) -> tuple[Check, ...]:
 
 def _python(files: Files, paths: Sequence[str]) -> Check | None:
     names = [PurePosixPath(path).name for path in paths]
-    pytest = Check(name="pytest", command="python3 -m pytest -q", kind="pytest")
+    # Packages below `src` are tested as installed (packaging.python.org, "src layout vs flat layout"), and
+    # nothing of the repository is installed here.
+    found = "PYTHONPATH=src " if any(re.fullmatch(_SRC, path) for path in paths) else ""
+    pytest = Check(name="pytest", command=f"{found}python3 -m pytest -q", kind="pytest")
     if configured(files) or "conftest.py" in names:
         return pytest
     tests = [path for path, name in zip(paths, names, strict=True) if re.fullmatch(_TEST_NAME, name)]
@@ -87,7 +91,7 @@ def _python(files: Files, paths: Sequence[str]) -> Check | None:
     )
     if plain or not cases:
         return pytest
-    return Check(name="unittest", command=_unittest(tests, paths), kind="unittest")
+    return Check(name="unittest", command=f"{found}{_unittest(tests, paths)}", kind="unittest")
 
 
 def _unittest(tests: Sequence[str], paths: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from agent.loop import gather
 from agent.session import docker_sandboxes
 from agent.settings import Settings, directories, load
 from feedback.checks import check_of, run_check
-from memory.records import CheckResult, Noted
+from memory.records import Check, CheckResult, Noted
 from memory.store import Store
 from sandbox.client import connect
 from sandbox.images import recipe
@@ -241,6 +241,17 @@ def test_only_a_package_that_the_repository_asks_for_ends_a_run(
             gather(run)
     assert caught.value.exit_code == 6
     assert "adi prepare" in caught.value.hint
+
+
+def test_a_run_goes_on_where_the_tasks_examples_need_no_package(make_repo: RepoFactory) -> None:
+    told = "raise ModuleNotFoundError(\"No module named 'adi_greeter'\")\n"
+    repo = make_repo({"requirements.txt": "adi-greeter>=1\n", "test_a.py": told})
+    shown = Check(name="examples", command="echo no; false", origin="examples")
+    with open_run(repo, Script(), checks=[check_of("python3 -m unittest test_a"), shown]) as run:
+        run.task = run.task.model_copy(update={"image": recipe("python").tag})
+        gather(run)
+        assert [result.check for result in run.goals] == ["examples"]
+        assert any("adi_greeter" in note.text and "adi prepare" in note.hint for note in payloads(run, Noted))
 
 
 @container

@@ -40,6 +40,14 @@ def run(files: WorkCopy, check: Check, timeout_s: float = 30.0) -> CheckResult:
         return run_check(check, sandbox, timeout_s)
 
 
+@pytest.mark.parametrize("tests", [PLAIN, CASE])
+def test_a_package_below_src_is_found_by_its_tests(copy_of: CopyOf, tests: str) -> None:
+    files = copy_of({"src/gcd/__init__.py": GCD, "tests/test_gcd.py": tests})
+    (check,) = detect(files)
+    result = run(files, check)
+    assert result.passed, result.output
+
+
 @pytest.mark.parametrize(
     ("files", "commands", "profile"),
     [
@@ -57,6 +65,17 @@ def run(files: WorkCopy, check: Check, timeout_s: float = 30.0) -> CheckResult:
             ["python3 -m unittest discover"],
             "python",
         ),
+        (
+            {"src/gcd/__init__.py": GCD, "tests/test_gcd.py": PLAIN},
+            ["PYTHONPATH=src python3 -m pytest -q"],
+            "python",
+        ),
+        (
+            {"src/gcd.py": GCD, "tests/test_gcd.py": CASE},
+            ["PYTHONPATH=src python3 -m unittest discover -s tests"],
+            "python",
+        ),
+        ({"src/gcd.js": "", "test_gcd.py": PLAIN}, ["python3 -m pytest -q"], "python"),
         ({"package.json": '{"scripts": {"test": "node --test"}}'}, ["npm test"], "node"),
         (
             {"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'},
