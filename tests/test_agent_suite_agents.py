@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.environment import DependenciesMissing
 from agent.errors import EnvironmentMissing
 from agent.suite_agents import Adi, Tally
 from agent.suite_oneshot import LEAST_TOKENS, MOST_TOKENS, OneShot
@@ -114,6 +115,12 @@ def test_an_unexpected_error_is_a_row() -> None:
 def test_a_missing_environment_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
         ran(Failing(error))
+
+
+def test_what_one_repository_lacks_is_a_row() -> None:
+    row = ran(Failing(DependenciesMissing("the checks need adi_greeter", "adi prepare")))
+    assert (row.ended, row.solved) == ("error", False)
+    assert "adi_greeter" in row.detail
 
 
 def test_the_grade_takes_the_tests_from_the_task() -> None:
