@@ -98,11 +98,12 @@ def _run(
 def _wrapped(check: Check, timeout_s: float, pytest_options: str, added: Mapping[str, str]) -> str:
     """The check with an environment that makes its output readable, and a soft time limit.
 
+    Test files that cannot be imported do not keep pytest from the others, which show what a change breaks.
     Bytecode is not written: two candidates of one size within one second would share a stale file. It is
     read, or every check would compile the standard library and its test runner anew (0.4 s).
     """
     dump = max(0.2, timeout_s / 4)
-    options = "--tb=short -rfE --color=no -p no:cacheprovider"
+    options = "--tb=short -rfE --color=no -p no:cacheprovider --continue-on-collection-errors"
     options += f" -o faulthandler_timeout={dump:.1f}{pytest_options}"
     environment = {
         "PYTHONDONTWRITEBYTECODE": "1",

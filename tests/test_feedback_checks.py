@@ -40,6 +40,14 @@ def run(files: WorkCopy, check: Check, timeout_s: float = 30.0) -> CheckResult:
         return run_check(check, sandbox, timeout_s)
 
 
+def test_a_test_file_that_cannot_be_imported_does_not_hide_the_others(copy_of: CopyOf) -> None:
+    files = copy_of({"gcd.py": GCD, "test_gcd.py": PLAIN, "test_absent.py": "import adi_absent\n"})
+    (check,) = detect(files)
+    result = run(files, check)
+    assert not result.passed
+    assert (result.tests_passed, result.tests_failed) == (1, 1), result.output
+
+
 @pytest.mark.parametrize("tests", [PLAIN, CASE])
 def test_a_package_below_src_is_found_by_its_tests(copy_of: CopyOf, tests: str) -> None:
     files = copy_of({"src/gcd/__init__.py": GCD, "tests/test_gcd.py": tests})
