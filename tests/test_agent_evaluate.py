@@ -196,7 +196,7 @@ def test_a_window_too_small_for_the_step_is_an_end_and_no_error(make_repo: RepoF
 def test_files_that_do_not_fit_the_window_are_left_out_of_the_prompt(make_repo: RepoFactory) -> None:
     long = "".join(f"def f{n}(a, b):\n    return a + b + {n}\n\n\n" for n in range(190))
     files = {**BUGGY, "long.py": long, "test_calc.py": "import long\n" + str(BUGGY["test_calc.py"])}
-    with open_run(make_repo(files), Script(acts=["read calc.py", EDIT]), sampling=False, n_ctx=4_000) as run:
+    with open_run(make_repo(files), Script(acts=["read calc.py", EDIT]), sampling=False, n_ctx=3_000) as run:
         gather(run)
         assert evaluate(run, PLAN) is None
         assert "File calc.py" in payloads(run, Prompted)[0].messages[1].content
