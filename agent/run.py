@@ -3,11 +3,11 @@
 Everything that costs something goes through here, so that it is recorded and counted exactly once.
 """
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -216,29 +216,35 @@ class Run:
         self.spend()
         tokens = self._count(messages)
         self.recorder.emit(Prompted(purpose=purpose, messages=tuple(messages), tokens=tokens))
-        sampling = self._seeded(sampling)
         # Short answers with stop strings come whole: while it streams, a server may hold token ids back.
         on_text = None if sampling.stop else self.on_text
-        return self._completed(purpose, self._whole(lambda: self.model.chat(messages, sampling, on_text)))
+        return self._completed(
+            purpose, self._whole(lambda: self.model.chat(messages, self._bounded(sampling), on_text))
+        )
 
     def fill(self, prefix: str, suffix: str, context: str, sampling: Sampling) -> list[Completion]:
         """Let the model fill the gap. Raises BudgetSpent and ModelError."""
         self.spend()
         prompt = f"{context}{prefix}\N{OPEN BOX}{suffix}"
         self.recorder.emit(Prompted(purpose="infill", prompt=prompt))
-        ask = partial(self.model.infill, prefix, suffix, self._seeded(sampling), context=context)
-        return self._completed("infill", self._whole(ask))
+        return self._completed(
+            "infill",
+            self._whole(lambda: self.model.infill(prefix, suffix, self._bounded(sampling), context=context)),
+        )
 
-    def _seeded(self, sampling: Sampling) -> Sampling:
-        return replace(sampling, seed=sampling.seed + SEED_STEP * self.seed)
+    def _bounded(self, sampling: Sampling) -> Sampling:
+        """With the run's seed, and the end of its time."""
+        wall_s, spent = self.task.limits.wall_s, self.spent
+        until = spent.began + spent.paused_s + wall_s if wall_s else math.inf
+        return replace(sampling, seed=sampling.seed + SEED_STEP * self.seed, until=until)
 
     def _whole(self, ask: Callable[[], list[Completion]]) -> list[Completion]:
         """Whole answers: of one that broke off nothing is used, and it is asked for once more."""
         try:
             return ask()
         except StreamBroken as broken:
-            self.note("warning", f"{broken.message}; nothing of it is used, asking once more", broken.hint)
             self.spend()
+            self.note("warning", f"{broken.message}; nothing of it is used, asking once more", broken.hint)
             return ask()
 
     def _completed(self, purpose: Purpose, answers: list[Completion]) -> list[Completion]:

@@ -69,8 +69,11 @@ def expect(
     are equal when there are three or more, else within a millionth.
     """
     __tracebackhide__ = True
-    space = {**vars(load(path)), "__name__": "example", "__tracebackhide__": True}
-    space.setdefault(Path(path).stem, load(path))
+    module = load(path)
+    space = {**vars(module), "__name__": "example", "__tracebackhide__": True}
+    space.setdefault(Path(path).stem, module)
+    package = module.__name__.partition(".")[0]  # people leave out the import of what all know they speak of
+    space.setdefault(package, sys.modules.get(package, module))
     _known(call, space, setup)
     with _limited(call):
         try:
@@ -78,6 +81,10 @@ def expect(
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in Path(path).with_suffix("").parts:
                 raise Missing(f"no module {error.name} here") from error
+            raise
+        except NameError as error:
+            if f"{error.name}." in setup:
+                raise Missing(f"nothing is named {error.name}") from error
             raise
         if raises:
             _must_raise(call, space, raises)

@@ -106,14 +106,14 @@ class LlamaModel:
                 "n_cmpl": count,
                 "seed": sampling.seed + len(answers),
             }
-            answers += self._stream(body, on_text if sampling.n == 1 else None)
+            answers += self._stream(body, on_text if sampling.n == 1 else None, sampling.until)
         return answers
 
-    def _stream(self, body: Json, on_text: Callable[[str], None] | None) -> list[Completion]:
+    def _stream(self, body: Json, on_text: Callable[[str], None] | None, until: float) -> list[Completion]:
         """One request; its answers in order. Ctrl-C closes the connection, so the server stops too."""
         parts = [_Answer() for _ in range(body["n_cmpl"])]
         where = f"{self._http.url}/completion"
-        with closing(self._events(body, streamed=on_text is not None)) as events:
+        with closing(self._events(body, until, streamed=on_text is not None)) as events:
             for event in events:
                 with understood(where):
                     parts[event.get("index", 0)].take(event)
@@ -127,12 +127,12 @@ class LlamaModel:
                 for index, part in enumerate(parts)
             ]
 
-    def _events(self, body: Json, *, streamed: bool) -> Generator[Json, None, None]:
+    def _events(self, body: Json, until: float, *, streamed: bool) -> Generator[Json, None, None]:
         """The answers, piece by piece or whole. Only whole ones are sure to name all their tokens."""
         if streamed:
-            yield from self._http.events("/completion", body | {"stream": True})
+            yield from self._http.events("/completion", body | {"stream": True}, until=until)
             return
-        whole = self._http.post("/completion", body)
+        whole = self._http.post("/completion", body, until=until)
         yield from whole if isinstance(whole, list) else [whole]
 
 

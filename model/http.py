@@ -5,7 +5,9 @@ restarted is never met through an old socket.
 """
 
 import json
+import math
 import re
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -83,12 +85,13 @@ class Transport:
     def get(self, path: str, *, attempts: int = 0) -> Any:
         return self._call("GET", path, None, attempts)
 
-    def post(self, path: str, body: Json, *, attempts: int = 0) -> Any:
-        return self._call("POST", path, body, attempts)
+    def post(self, path: str, body: Json, *, attempts: int = 0, until: float = math.inf) -> Any:
+        """The answer as JSON. `until` ends the call too, on the clock of time.monotonic()."""
+        return self._call("POST", path, body, attempts, until)
 
-    def events(self, path: str, body: Json) -> Generator[Json, None, None]:
+    def events(self, path: str, body: Json, *, until: float = math.inf) -> Generator[Json, None, None]:
         """Events of one streamed answer. Closing the iterator closes the connection, which cancels."""
-        with self._open(path, body) as response:
+        with self._open(path, body, until) as response:
             try:
                 yield from _parse_events(response)
             except httpx2.TransportError as error:
@@ -96,10 +99,10 @@ class Transport:
                     f"the answer of {self.url} broke off: {_why(error)}", self._hint
                 ) from error
 
-    def _call(self, method: str, path: str, body: Json | None, attempts: int) -> Any:
+    def _call(self, method: str, path: str, body: Json | None, attempts: int, until: float = math.inf) -> Any:
         for attempt in policy(attempts or self._attempts):
             with attempt:
-                with self._send(method, path, body) as response:
+                with self._send(method, path, body, until) as response:
                     try:
                         content = b"".join(_capped(response))
                     except httpx2.TransportError as error:
@@ -110,29 +113,30 @@ class Transport:
         raise AssertionError("the policy raises its last error")
 
     @contextmanager
-    def _open(self, path: str, body: Json) -> Iterator[httpx2.Response]:
+    def _open(self, path: str, body: Json, until: float) -> Iterator[httpx2.Response]:
         with ExitStack() as stack:
             for attempt in policy(self._attempts):
                 with attempt:
-                    response = stack.enter_context(self._send("POST", path, body))
+                    response = stack.enter_context(self._send("POST", path, body, until))
             yield response
 
     @contextmanager
-    def _send(self, method: str, path: str, body: Json | None) -> Iterator[httpx2.Response]:
+    def _send(self, method: str, path: str, body: Json | None, until: float) -> Iterator[httpx2.Response]:
         """One request until its response is closed; every answer but a good one is raised."""
-        with Deadline(self._call_s) as deadline:
+        limit_s = max(0.0, min(self._call_s, until - time.monotonic()))
+        with Deadline(limit_s) as deadline:
             try:
                 with self._answered(method, path, body, deadline) as response:
                     yield response
             except (ModelError, httpx2.TransportError) as error:
                 if deadline.passed:
-                    raise self._late() from error
+                    raise self._late(limit_s) from error
                 raise
             if deadline.passed:  # an answer without a length looks whole when its connection is cut
-                raise self._late()
+                raise self._late(limit_s)
 
-    def _late(self) -> StreamBroken:
-        return StreamBroken(f"the answer of {self.url} was not done after {self._call_s:.0f} s", self._hint)
+    def _late(self, limit_s: float) -> StreamBroken:
+        return StreamBroken(f"the answer of {self.url} was not done after {limit_s:.0f} s", self._hint)
 
     @contextmanager
     def _answered(

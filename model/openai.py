@@ -109,7 +109,7 @@ class UrlModel:
         while len(answers) < sampling.n:
             seed = sampling.seed + len(answers)
             request = body | {"n": together, "seed": seed}
-            found = self._stream(path, request, on_text if sampling.n == 1 else None)
+            found = self._stream(path, request, on_text if sampling.n == 1 else None, sampling.until)
             answers += found
             _refuse_truncation(found[0].usage.prompt_tokens, text, self._probe.n_ctx)
         return [_cut(answer, stops[STOPS:]) for answer in answers]
@@ -133,11 +133,13 @@ class UrlModel:
             return fields | {"ebnf": sampling.grammar}
         raise Unsupported("grammars")
 
-    def _stream(self, path: str, body: Json, on_text: Callable[[str], None] | None) -> list[Completion]:
+    def _stream(
+        self, path: str, body: Json, on_text: Callable[[str], None] | None, until: float
+    ) -> list[Completion]:
         answers = [_Answer() for _ in range(body["n"])]
         room = body["max_tokens"] * LONGEST
         where = f"{self._http.url}{path}"
-        with closing(self._http.events(path, body)) as events:
+        with closing(self._http.events(path, body, until=until)) as events:
             for event in events:
                 with understood(where):
                     pieces = _take(event, answers)

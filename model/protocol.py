@@ -1,5 +1,6 @@
 """What the rest of ADI may ask of a model, whatever serves it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,8 @@ class Sampling:
     """Completions drawn from one prefill."""
     grammar: str = ""
     """GBNF; empty means free text."""
+    until: float = math.inf
+    """When the answers must be whole, on the clock of time.monotonic(); later is StreamBroken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,6 @@
 """Examples as a command that runs: each is a test of its own, and its failure tells what was expected."""
 
-import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -13,12 +10,6 @@ from feedback.examples import Example, check_of_examples, find_examples
 from memory.records import CheckResult
 from sandbox.local import LocalSandbox
 from sandbox.packing import pack
-
-
-@pytest.fixture(autouse=True)
-def this_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python3` in the sandbox is the one with pytest."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def run(files: Mapping[str, str], examples: tuple[Example, ...], path: str) -> CheckResult:
@@ -98,6 +89,23 @@ def test_right_code_passes_and_code_that_does_not_load_fails() -> None:
     for broken in ("def f(:\n", "import sys\nsys.exit(0)\n"):
         result = run({"queue.py": broken}, examples[:1], "queue.py")
         assert (result.passed, result.tests_passed, result.tests_failed) == (False, 0, 1), result.output
+
+
+def test_an_example_may_leave_out_the_import_of_its_package() -> None:
+    files = {
+        "package/__init__.py": "from package.module import f\n",
+        "package/module.py": "def f(x):\n    return x\n",
+    }
+    examples = (
+        Example("got = package.f(2)", "got.real", "2"),
+        Example("got = package.g(2)", "got.real", "2"),
+        Example("got = tools.f(2)", "got.real", "2"),
+    )
+    result = run(files, examples, "package/module.py")
+    told = [(item.test.partition("::")[2], item.error) for item in result.failures]
+    assert told == [("test_example_2", "AttributeError")]
+    assert (result.tests_passed, result.tests_failed) == (1, 1)
+    assert "1 skipped" in result.output  # nothing is named tools
 
 
 def test_nothing_to_run_is_no_check() -> None:
