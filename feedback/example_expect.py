@@ -91,10 +91,22 @@ def expect(
         elif text:
             _must_show(call, space, text)
         else:
-            got = eval(compile(call, "<example>", "eval"), space)
+            got = _value(call, space)
             want = _wanted(value, space)
             if not same(got, want, 0.5 * 10**-digits if digits >= 3 else 1e-9):
                 raise AssertionError(f"{_short(call)} gave {_short(repr(got))}, expected {_short(value)}")
+
+
+def _value(call: str, space: dict[str, Any]) -> Any:
+    """What the call gives. In prose `f()` often only names a function, one that wants arguments."""
+    __tracebackhide__ = True
+    try:
+        return eval(compile(call, "<example>", "eval"), space)
+    except TypeError as error:
+        inside = error.__traceback__ and error.__traceback__.tb_next and error.__traceback__.tb_next.tb_next
+        if call.endswith("()") and not inside and "required positional argument" in str(error):
+            raise Missing(f"{call} has no arguments") from error
+        raise
 
 
 def _wanted(value: str, space: dict[str, Any]) -> Any:
@@ -107,10 +119,12 @@ def _wanted(value: str, space: dict[str, Any]) -> Any:
 def _must_raise(call: str, space: dict[str, Any], raises: str) -> None:
     __tracebackhide__ = True
     try:
-        got = eval(compile(call, "<example>", "eval"), space)
+        got = _value(call, space)
         if isinstance(got, types.GeneratorType):
             list(got)
     except BaseException as error:
+        if isinstance(error, Missing):
+            raise
         if any(kind.__name__ == raises for kind in type(error).__mro__):
             return
         raise AssertionError(
@@ -124,7 +138,7 @@ def _must_show(call: str, space: dict[str, Any], text: str) -> None:
     __tracebackhide__ = True
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        got = eval(compile(call, "<example>", "eval"), space)
+        got = _value(call, space)
     shown = printed.getvalue() + ("" if got is None else repr(got))
     if _lines(shown) == _lines(text):
         return

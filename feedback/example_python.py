@@ -53,7 +53,7 @@ def python_examples(text: str, entry: str) -> Iterator[Example]:
                 parts[index + 1].text if index + 1 < len(parts) and parts[index + 1].kind == "prose" else ""
             )
             if block.kind == "session":
-                yield from session(block.text, scope, _trusted(block, description), following)
+                yield from session(block.text, scope, _trusted(block, description), following, block.heading)
             elif block.kind == "code":
                 yield from _of_code(block, scope, description)
             else:

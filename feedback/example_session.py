@@ -21,6 +21,15 @@ _EXPECTED = re.compile(
     r"[ \t]*:?\s{0,20}",
     re.I,
 )
+_SILENT = re.compile(
+    r"\b(?:instead of|rather than|without) (?:\w+ ){0,3}?(?:rais|throw|error|exception)"
+    r"|\b(?:does not|doesn't|never) (?:raise|throw)|\bno (?:error|exception)\b|\b(?:quietly|silently)\b",
+    re.I,
+)
+_RAISES = re.compile(
+    r"\b(?:should|must|ought to|needs? to|has to) (?:\w+ )?(?:raise|throw) (?:an? )?`?(?:\w+\.)*"
+    r"([A-Z]\w*(?:Error|Exception))\b"
+)
 _EACH = re.compile(r"^[`\s]*(?:,)?\s*(?:for|in|from) (?:both|all|each|every)", re.I)
 _BETWEEN = re.compile(r"^[`\s]*(?:,\s*and|,|and)\s*")
 
@@ -84,7 +93,7 @@ class _Entry:
     shown: tuple[str, ...]
 
 
-def session(text: str, scope: Scope, trusted: bool, after: str = "") -> list[Example]:
+def session(text: str, scope: Scope, trusted: bool, after: str = "", heading: str = "") -> list[Example]:
     """Examples of one session. Without trust only what the prose `after` it calls expected is taken."""
     found: list[Example] = []
     for entry in _entries(text):
@@ -93,7 +102,7 @@ def session(text: str, scope: Scope, trusted: bool, after: str = "") -> list[Exa
             found.append(example)
     if trusted:
         return [item for item in found if item.expected or item.raises]
-    return _instead(found, after)
+    return _instead(found, after) or _raising(found, after, heading)
 
 
 def _entries(text: str) -> list[_Entry]:
@@ -235,3 +244,13 @@ def _instead(found: list[Example], after: str) -> list[Example]:
         for item, value in zip(found, values, strict=True)
         if expression(value) is not None
     ]
+
+
+def _raising(found: list[Example], after: str, heading: str) -> list[Example]:
+    """The one call that shows a value, where the prose says that it must raise and does not."""
+    match = _RAISES.search(after[:600])
+    if not match or len(found) != 1 or not found[0].expected or not _SILENT.search(heading):
+        return []
+    item = found[0]
+    source = f"{item.source}\nmust raise {match[1]}"[:400]
+    return [Example(item.setup, item.call, "", match[1], source, False, item.expected)]

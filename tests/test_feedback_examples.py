@@ -148,6 +148,26 @@ def test_a_report_shows_what_is_wrong(words: str, values: list[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("heading", "after", "raises"),
+    [
+        (
+            "quietly gives a wrong result instead of raising",
+            "`cut()` should raise `ValueError('n')`.",
+            "ValueError",
+        ),
+        ("gives a wrong part, without an error", "It must always raise a `tool.CutError` here.", "CutError"),
+        ("gives a wrong result", "It should raise `ValueError` for a list.", ""),  # this call may be another
+        ("silently gives a wrong part", "It may raise `ValueError`.", ""),
+    ],
+)
+def test_a_report_of_a_call_that_should_raise(heading: str, after: str, raises: str) -> None:
+    shown = ">>> from tool import cut\n    >>> list(cut('abc', -1))\n    ['ab']"
+    found = find_examples(f"`cut(text, n)` {heading}:\n\n    {shown}\n\n{after}\n", "py")
+    told = [(item.call, item.raises, item.current) for item in found if item.call != "cut()"]
+    assert told == ([("list(cut('abc', -1))", raises, "['ab']")] if raises else [])
+
+
 def test_limits() -> None:
     many = "\n".join(f"f({number}) == {number}" for number in range(99))
     assert len(find_examples(TEXT.format(many), "py", entry="f")) == 20

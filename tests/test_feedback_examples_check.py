@@ -108,6 +108,14 @@ def test_an_example_may_leave_out_the_import_of_its_package() -> None:
     assert "1 skipped" in result.output  # nothing is named tools
 
 
+def test_a_name_with_brackets_is_no_call_of_a_function_that_wants_arguments() -> None:
+    text = "def f(x):\n    pass\n\n\ndef g():\n    f()\n\n\ndef h(x=1):\n    raise KeyError(x)\n"
+    examples = tuple(Example("", call, "", "ValueError") for call in ("f()", "g()", "h()"))
+    result = run({"m.py": text}, examples, "m.py")
+    assert [item.test.partition("::")[2] for item in result.failures] == ["test_example_2", "test_example_3"]
+    assert "1 skipped" in result.output
+
+
 def test_nothing_to_run_is_no_check() -> None:
     assert check_of_examples((), "m.py", "py") is None
     assert check_of_examples((Example("", "f(1)", "2"),), "m.xyz", "xyz") is None
