@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent import context
+from agent.guards import guards
 from agent.holes import Hole
 from agent.localize import Suspect, lines_of, parsed
 from agent.mechanisms import Mechanism
@@ -80,6 +81,34 @@ class Mutate:
         if run.reported:
             return []  # blind changes soon pass the few tests of a report, and break those that passed
         return mutants(hole.suspect.text, hole.first)[: self.most]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """An early return where an argument is empty, in functions that a failing test sees raise."""
+
+    name: str = "guard"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.MUTATIONS,)
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        if not suspect.path.endswith(".py"):
+            return
+        for span in suspect.functions[: FUNCTIONS >> suspect.rank]:
+            if found := guards(suspect.text, span.first):
+                yield Hole(suspect, found.line, found.line - 1, span.name)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        around_it = (item for item in hole.suspect.functions if item.first <= hole.first <= item.last)
+        span = max(around_it, key=lambda item: item.first)
+        raised = any(
+            frame.path == hole.suspect.path and span.first <= frame.line <= span.last
+            for result in run.goals
+            for failure in result.failures
+            if failure.error.rpartition(".")[2] not in ("AssertionError", "TimeoutError")
+            for frame in failure.frames
+        )
+        found = guards(hole.suspect.text, span.first) if raised and not run.reported else None
+        return list(found.texts) if found else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +294,7 @@ ROUNDS: tuple[Proposer, ...] = (
     Mutate(lines=6, most=8),
     FillLine(most=FIRST),
     RewriteLine(most=FIRST),
+    Guard(),
     Mutate(lines=LINES, most=PER_LINE, name="mutate more"),
     RewriteFunction(0.0, 1),
     RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED), most=2),
