@@ -89,7 +89,7 @@ def situation(
     """The task, the repository, the files that matter, what fails, and the values there (`told`)."""
     parts = [f"Task: {task}", f"{LISTED}\n{shown(listing)}"]
     for suspect in files:
-        parts.append(f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect, FILE_CHARS >> suspect.rank))}")
+        parts.append(f"File {spelled(suspect.path)}:\n{shown(excerpt(suspect, suspect.share(FILE_CHARS)))}")
     if failing:
         said = "\n".join(shrink(result, FAILURE_CHARS // len(failing)) for result in failing)
         parts.append(f"The checks fail:\n{shown(said)}")

@@ -55,7 +55,8 @@ def _begins(node: ast.AST, first: int) -> bool:
 
 def _first_line(statement: ast.stmt) -> int:
     """Line that the statement begins on, with its decorators."""
-    return min([statement.lineno, *(item.lineno for item in getattr(statement, "decorator_list", ()))])
+    decorators = statement.decorator_list if isinstance(statement, Function | ast.ClassDef) else []
+    return min([statement.lineno, *(item.lineno for item in decorators)])
 
 
 def _generates(function: Function) -> bool:

@@ -70,7 +70,11 @@ class Suspect:
     functions: tuple[Span, ...] = ()
     """Functions that hold suspicious lines, most suspicious first."""
     rank: int = 0
-    """Number of files that are more suspicious: each halves how much is tried of this one."""
+    """Number of files that are more suspicious."""
+
+    def share(self, most: int) -> int:
+        """How many of `most` tries or characters this file gets: half as many as the file before it."""
+        return most >> self.rank
 
 
 def suspects(
@@ -84,7 +88,8 @@ def suspects(
     failures = [failure for result in results for failure in result.failures]
     sources = [path for path in files.paths() if _is_source(files, path)]
     words = _said(failures, prompt)
-    executed = {path: _executed(files, path, values, words) for path, values in _ran(evidence).items()}
+    ran = suspiciousness(evidence) if evidence else {}
+    executed = {path: _executed(files, path, values, words) for path, values in ran.items()}
     scores = {
         path: _file_score(path, failures, prompt) + RAN * max(executed.get(path, {}).values(), default=0.0)
         for path in sources
@@ -108,12 +113,9 @@ def suspects(
 
 
 def _said(failures: Iterable[Failure], prompt: str) -> set[str]:
+    """Words of the task and of what failed."""
     said = " ".join(f"{item.test} {item.source} {item.message}" for item in failures)
     return set(_WORD.findall(f"{prompt} {said}"))
-
-
-def _ran(evidence: RuntimeEvidence | None) -> dict[str, dict[int, float]]:
-    return suspiciousness(evidence) if evidence else {}
 
 
 def _executed(

@@ -75,7 +75,7 @@ class Mutate:
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         if not suspect.path.endswith(".py"):
             return ()
-        return (Hole(suspect, line, line) for line in suspect.lines[: self.lines >> suspect.rank])
+        return (Hole(suspect, line, line) for line in suspect.lines[: suspect.share(self.lines)])
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
         if run.reported:
@@ -93,7 +93,7 @@ class Guard:
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         if not suspect.path.endswith(".py"):
             return
-        for span in suspect.functions[: FUNCTIONS >> suspect.rank]:
+        for span in suspect.functions[: suspect.share(FUNCTIONS)]:
             if found := guards(suspect.text, span.first):
                 yield Hole(suspect, found.line, found.line - 1, span.name)
 
@@ -127,7 +127,7 @@ class RewriteLine:
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
         return (
             Hole(suspect, line, line)
-            for line in suspect.lines[self.skip >> suspect.rank : self.most >> suspect.rank]
+            for line in suspect.lines[suspect.share(self.skip) : suspect.share(self.most)]
         )
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:
@@ -161,7 +161,7 @@ class FillLine:
     """Lines tried, those left out counted."""
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        for line in suspect.lines[self.skip >> suspect.rank : self.most >> suspect.rank]:
+        for line in suspect.lines[suspect.share(self.skip) : suspect.share(self.most)]:
             yield Hole(suspect, line + 1 if self.insert else line, line)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
@@ -208,7 +208,7 @@ class RewriteFunction:
     most: int = FUNCTIONS
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        for span in suspect.functions[: self.most >> suspect.rank]:
+        for span in suspect.functions[: suspect.share(self.most)]:
             if span.last - span.first < FUNCTION_LINES:
                 yield Hole(suspect, span.first, span.last, span.name)
 

@@ -70,11 +70,7 @@ class Search:
             candidate = self.trials.execute(hole, text)
             if candidate is None:
                 continue
-            if self.trials.holds(candidate):
-                passing = candidate
-                break
-            self._remember(candidate)
-            if candidate is self.best and self._apart(candidate):
+            if self.trials.holds(candidate) or self._mends_one(candidate):
                 passing = candidate
                 break
             if self.trials.run.spent.seconds >= self.until_s:
@@ -82,6 +78,11 @@ class Search:
         if texts:
             self.trials.tell(proposer.name, hole.place, passing is not None)
         return passing
+
+    def _mends_one(self, candidate: Candidate) -> bool:
+        """Remember a partial repair; True when it mends one defect of several, and is to be built upon."""
+        self._remember(candidate)
+        return candidate is self.best and self._apart(candidate)
 
     def _apart(self, candidate: Candidate) -> bool:
         """True when no test that still fails ran what the candidate changes: another defect makes it fail."""

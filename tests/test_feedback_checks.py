@@ -1,8 +1,6 @@
 """Checks found in repositories, and run for real in the local sandbox."""
 
-import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,12 +25,6 @@ CopyOf = Callable[[Mapping[str, str]], WorkCopy]
 @pytest.fixture
 def copy_of(make_repo: RepoFactory, tmp_path: Path) -> CopyOf:
     return lambda files: WorkCopy(snapshot(make_repo(files), tmp_path / "shadow"))
-
-
-@pytest.fixture(autouse=True)
-def this_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python3` in the sandbox is the one with pytest."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def run(files: WorkCopy, check: Check, timeout_s: float = 30.0) -> CheckResult:

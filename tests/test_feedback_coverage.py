@@ -1,8 +1,6 @@
 """Checks run once more and watched: lines, values, hangs, exits and forgeries, by real test runners."""
 
 import json
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from math import sqrt
 from pathlib import Path
@@ -72,12 +70,6 @@ class T(unittest.TestCase):
                 self.assertEqual(part, 0)
 """
 PYTEST = Check(name="pytest", command="python3 -m pytest -q test_gcd.py", kind="pytest")
-
-
-@pytest.fixture(autouse=True)
-def this_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python3` in the local sandbox is the one with pytest."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def packed(files: Mapping[str, str]) -> bytes:
