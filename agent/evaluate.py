@@ -46,7 +46,8 @@ MALFORMED: Final = 3
 REPEATS: Final = 3
 """Equal actions on equal files that end an attempt; the second one in a row is corrected."""
 FRUITLESS: Final = 5
-"""Changes in a row that leave the check failing as it did, which end an attempt; the third is corrected."""
+"""Changes in a row that leave the check failing as it did, or worse than at the start, which end an attempt; the
+third is corrected."""
 ATTEMPTS: Final = ((0.0, 0), (0.7, 1))
 """Temperature and seed of each attempt at a step."""
 ACT_TOKENS: Final = 1200
@@ -117,10 +118,8 @@ class Attempt:
     about: str
     space: Workspace
     sampling: Sampling
-    standing: CheckResult
-    """How the check ended last."""
-    check_passes: bool = False
-    """It did so from the start."""
+    start: CheckResult
+    """How the check ended before the attempt."""
     steps: list[Step] = field(default_factory=list)
     malformed: int = 0
     repeats: int = 0
@@ -130,6 +129,11 @@ class Attempt:
     refused: bool = False
     """The server refused even the shortest chat as too long."""
     fruitless: int = 0
+    standing: CheckResult = field(init=False)
+    """How the check ended last."""
+
+    def __post_init__(self) -> None:
+        self.standing = self.start
 
     def act(self) -> Stop | None:
         """Act until the check holds. None when it does, otherwise why the attempt ended."""
@@ -211,13 +215,19 @@ class Attempt:
         if not changed and call.tool != "submit":
             return result, False
         checked = self.run.check(self.check, "step")
-        self.fruitless = self.fruitless + 1 if changed and as_before(self.standing, checked) else 0
+        if changed:
+            self.fruitless = self.fruitless + 1 if self._is_fruitless(checked) else 0
         self.standing = checked
         said = f"{result.output}\n{shrink(checked, CHECK_CHARS)}"
         if self._lost:
-            said += f"\n{self.fruitless} changes, and it fails as before: the cause is somewhere else."
+            said += f"\n{self.fruitless} changes, and it fails as before or worse: the cause is somewhere else."
         told = replace(result, output=said)
         return told, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
+
+    def _is_fruitless(self, checked: CheckResult) -> bool:
+        """True after a change that did not move the check, or that lets less of it pass than at the start."""
+        worse = not self.start.passed and checked.tests_passed < self.start.tests_passed
+        return worse or as_before(self.standing, checked)
 
     @property
     def _lost(self) -> bool:
@@ -231,7 +241,7 @@ class Attempt:
 
     def _enough(self, tool: str) -> bool:
         """A check that failed before proves the step; one that never failed needs the model's word too."""
-        return tool == "submit" or not self.check_passes
+        return tool == "submit" or not self.start.passed
 
     def _remember(self, completion: Completion, action: Action | None, result: ToolResult) -> Observation:
         observation = Observation(
@@ -267,7 +277,7 @@ def act(run: Run, step: PlanStep, check: Check, before: CheckResult) -> Stop | N
             seen={suspect.path for suspect in where},
         )
         sampling = Sampling(max_tokens=ACT_TOKENS, temperature=temperature, seed=seed, grammar=grammar)
-        stop = Attempt(run, step, check, about, space, sampling, before, before.passed).act()
+        stop = Attempt(run, step, check, about, space, sampling, before).act()
         if stop is None:
             return None
     return stop

@@ -90,11 +90,29 @@ def test_changes_that_do_not_move_the_check_are_corrected_and_then_end_the_attem
         assert evaluate(run, PLAN) is Stop.STUCK
         told = [ended.observation.output for ended in payloads(run, ActionEnded)]
         assert len(told) == len(ATTEMPTS) * (1 + FRUITLESS)
-        corrected = ["it fails as before" in output for output in told[: 1 + FRUITLESS]]
+        corrected = ["fails as before" in output for output in told[: 1 + FRUITLESS]]
         assert corrected == [False] * 3 + [True] * (FRUITLESS - 2)
         asked = run.model.asked  # type: ignore[attr-defined]
         heats = [call.sampling.temperature for call in asked[: 1 + FRUITLESS]]
         assert heats == [0.0] * 4 + [0.7] * (FRUITLESS - 3)
+
+
+def test_changes_that_make_it_worse_in_ever_new_ways_end_the_attempt_too(make_repo: RepoFactory) -> None:
+    """A claim between two changes does not forgive them: it changes nothing."""
+    worse = [f"edit calc.py 1-1\n```\ndef add{n}(a, b):\n```" for n in range(1, 9)]
+    tests = (
+        "import unittest, calc\n\nclass T(unittest.TestCase):\n"
+        "    def test_name(self): self.assertTrue(hasattr(calc, 'add'), dir(calc))\n"
+        "    def test_add(self): self.assertEqual(calc.add(2, 3), 5)\n"
+    )
+    check = Check(name=CHECK.name, command=f"{PYTHON} -m unittest test_calc", kind="unittest")
+    script = acts("read calc.py", *worse[:3], "submit", *worse[3:])
+    with open_run(make_repo({**BUGGY, "test_calc.py": tests}), script, checks=[check], sampling=False) as run:
+        gather(run)
+        assert [result.tests_passed for result in run.baseline] == [1]
+        assert evaluate(run, PLAN) is Stop.STUCK
+        tools = [made.action.tool for made in payloads(run, ActionStarted)]
+        assert tools.count("edit") == len(ATTEMPTS) * FRUITLESS
 
 
 def test_a_change_that_moves_the_check_forgives_the_vain_ones(make_repo: RepoFactory) -> None:
