@@ -46,8 +46,8 @@ MALFORMED: Final = 3
 REPEATS: Final = 3
 """Equal actions on equal files that end an attempt; the second one in a row is corrected."""
 FRUITLESS: Final = 5
-"""Changes in a row that leave the check failing as it did, or worse than at the start, which end an attempt; the
-third is corrected."""
+"""Changes in a row that leave the check failing as it did, or worse than at the start, which end an attempt;
+the third is corrected."""
 ATTEMPTS: Final = ((0.0, 0), (0.7, 1))
 """Temperature and seed of each attempt at a step."""
 ACT_TOKENS: Final = 1200
@@ -220,9 +220,9 @@ class Attempt:
         self.standing = checked
         said = f"{result.output}\n{shrink(checked, CHECK_CHARS)}"
         if self._lost:
-            said += f"\n{self.fruitless} changes, and it fails as before or worse: the cause is somewhere else."
-        told = replace(result, output=said)
-        return told, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
+            said += f"\n{self.fruitless} changes, and it fails as before or worse: look somewhere else."
+        result = replace(result, output=said)
+        return result, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
 
     def _is_fruitless(self, checked: CheckResult) -> bool:
         """True after a change that did not move the check, or that lets less of it pass than at the start."""

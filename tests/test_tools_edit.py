@@ -136,6 +136,7 @@ def test_writing_what_stands_there_changes_no_byte(lines: list[str]) -> None:
         ("gcd.py", 4, 4, "    # existing code remains unchanged\n", "left out"),
         ("gcd.py", 4, 4, "    return gcd(a % b, b)\n", "already"),
         ("gcd.py", 1, 4, "def lcm(a, b):\n    return a\n", "gcd, which is used elsewhere"),
+        ("gcd.py", 7, 7, "def gcd(a, b):\n    return b\n", "define gcd (lines 1-4 and 7-8); nothing"),
         ("gcd.py", 3, 3, "def lcm(a, b):\n    return a\n", "would not parse"),
         ("gcd.py", 30, 31, "x = 1\n", "only 7 lines"),
         ("long.py", 1, 300, "x = 1\n", "300 lines would become 1"),
@@ -151,6 +152,12 @@ def test_refused_edits_change_nothing_and_say_what_to_do(
     assert result.status == Status.REFUSED
     assert said in result.output
     assert space.files.changed() == {}
+
+
+def test_what_is_meant_to_be_defined_again_may_be(space: Workspace) -> None:
+    setter = "class P:\n    @property\n    def x(self): ...\n    @x.setter\n    def x(self, to): ...\n"
+    chosen = "if a:\n    def gcd(a): ...\nelse:\n    def gcd(b): ...\n"
+    assert edit(space, "gcd.py", 7, 7, setter + chosen).status is Status.OK
 
 
 def test_lines_never_shown_are_shown_instead_of_edited(space: Workspace) -> None:

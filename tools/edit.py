@@ -142,6 +142,13 @@ def _edited(text: Text, path: str, first: int, last: int, body: str, workspace: 
             f"Lines {first}-{last} hold {names}, which is used elsewhere in {name}; nothing was changed. "
             f"Repeat it in your lines, or edit other lines. They are:\n{numbered(old[:SHOWN], first)}",
         )
+    if twice := guard.doubled(path, decoded(text), decoded(new)):
+        names = ", ".join(twice[:5])
+        return _refused(
+            path,
+            f"{name} would then define {names}; nothing was changed. To write a function anew, replace all "
+            f"of its lines. Lines {first}-{last} are:\n{numbered(old[:SHOWN], first)}",
+        )
     try:
         workspace.files.write(path, data)
     except UnsafePath as error:

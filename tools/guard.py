@@ -18,6 +18,7 @@ _REST = re.compile(
     r"\b(?:unchanged|code|remains?|stays?|here|before|above|functions?|methods?|lines|file)\b.{0,40}$",
     re.IGNORECASE,
 )
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BEGINS = re.compile(r"(?:async )?def |class |@\w|func |fn |function |export |pub |import |from ")
 _CODE = frozenset({".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".go", ".rs", ".java", ".rb"})
 _CODE_C = frozenset({".c", ".cc", ".cpp", ".h", ".hpp", ".cs", ".kt", ".swift", ".php", ".sh", ".lua", ".pl"})
@@ -71,12 +72,41 @@ def orphaned(path: str, old: str, new: str) -> list[str]:
     return [name for name in lost_names(path, old, new) if re.search(rf"\b{re.escape(name)}\b", new)]
 
 
+def doubled(path: str, old: str, new: str) -> list[str]:
+    """Definitions of a Python file that the new text has twice in one scope and the old one had not.
+
+    Each with its lines: `f (lines 1-2 and 5-6)`. Decorated ones (overloads, setters) are meant to be.
+    """
+    if PurePosixPath(path).suffix != ".py" or syntax_error(path, old) or syntax_error(path, new):
+        return []
+    before = _twice(old)
+    return [f"{place[1]} ({spans})" for place, spans in _twice(new).items() if place not in before]
+
+
+def _twice(text: str) -> dict[tuple[str, str], str]:
+    """Scope and name of what is defined twice without a decorator, and where."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(text)
+    found: dict[tuple[str, str], str] = {}
+    for scope in ast.walk(tree):
+        if not isinstance(scope, ast.Module | ast.ClassDef):
+            continue
+        seen: dict[str, str] = {}
+        for node in scope.body:
+            if isinstance(node, _DEFINITIONS) and not node.decorator_list:
+                span = f"{node.lineno}-{node.end_lineno}"
+                if node.name in seen:
+                    found[getattr(scope, "name", ""), node.name] = f"lines {seen[node.name]} and {span}"
+                seen[node.name] = span
+    return found
+
+
 def _names(text: str) -> set[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nodes = ast.parse(text).body
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in nodes if isinstance(node, kinds)}
+    return {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
 
 
 def reindented(path: str, old: Sequence[str], body: Sequence[str]) -> list[str] | None:
