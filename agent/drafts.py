@@ -44,33 +44,31 @@ MISSING = frozenset(
 
 _BUILTIN = re.compile(r"'(?:NoneType|bool|bytes|dict|float|function|int|list|set|str|tuple)' object has no ")
 _SAYING = ("#", "//", "*", "/*", '"', "'")
-_ENDINGS = frozenset(context.LANGUAGES) | frozenset(
-    [
-        "c",
-        "cc",
+_CODE = frozenset(context.LANGUAGES) | {"c", "cc", "h", "hpp", "jsx", "tsx"}
+_ENDINGS = _CODE | {
+    *(
         "cfg",
         "css",
         "csv",
-        "h",
-        "hpp",
         "html",
         "ini",
         "json",
-        "jsx",
         "md",
         "pyi",
         "rst",
         "sql",
         "toml",
-        "tsx",
         "txt",
         "xml",
         "yaml",
         "yml",
-    ]
-)
+    )
+}
 """Endings of files that may be meant to be new; `e.g` and `example.com` are none."""
 _PRODUCTS = frozenset({"d3.js", "express.js", "next.js", "node.js", "react.js", "three.js", "vue.js"})
+_CREATES = re.compile(r"\b(?:files?|create|add|write|named|called|save|into?)\b[^.\n]*$", re.IGNORECASE)
+NEAR = 60
+"""Characters before a path in which the task says that a file is meant."""
 _PATH = re.compile(r"(?<![\w/.-])[\w-]+(?:/[\w.-]+)*\.[A-Za-z]{1,5}\b")
 
 
@@ -342,11 +340,13 @@ def new_paths(prompt: str, known: Iterable[str]) -> list[str]:
     """Paths that the task names and the repository does not have yet."""
     existing = set(known)
     names = {path.rpartition("/")[2] for path in existing}
-    return [
-        path
-        for path in dict.fromkeys(_PATH.findall(prompt))
-        if path not in existing
-        and path not in names
-        and path.rpartition(".")[2] in _ENDINGS
-        and path.lower() not in _PRODUCTS
-    ]
+    endings = {path.rpartition(".")[2] for path in existing} & _CODE
+    found: dict[str, None] = {}
+    for match in _PATH.finditer(prompt):
+        path, ending = match[0], match[0].rpartition(".")[2]
+        foreign = ending in _CODE and bool(endings) and ending not in endings
+        if foreign and "/" not in path and not _CREATES.search(prompt[: match.start()][-NEAR:]):
+            continue  # rather a name with a dot: `a.c` in a Python project
+        if path not in existing | names and ending in _ENDINGS and path.lower() not in _PRODUCTS:
+            found[path] = None
+    return list(found)

@@ -48,11 +48,12 @@ def _lines(node: ast.stmt | ast.expr) -> range:
 
 
 def _bodies(tree: ast.Module) -> Iterator[int]:
-    """Lines that run when a function is called."""
+    """Lines that run when a function is called; a default value in a function's head is not one of them."""
+    heads = {id(part) for node in _functions(tree) for part in ast.walk(node.args)}
     for node in ast.walk(tree):
         if isinstance(node, _FUNCTIONS):
             yield from range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
-        elif isinstance(node, ast.Lambda | ast.GeneratorExp):
+        elif isinstance(node, ast.Lambda | ast.GeneratorExp) and id(node) not in heads:
             yield from _lines(node)
 
 

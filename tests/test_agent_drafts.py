@@ -164,6 +164,8 @@ def test_a_test_that_only_a_report_names_is_not_written(
         ("Mend a.py and x/a.py.", []),
         ("A name (e.g. Do-yun), i.e. one of example.com, as of version 1.2.x or Node.js", []),
         ("It ends here.Then it goes on with `config.toml`.", ["config.toml"]),
+        ("The key `a.c` has a header. After it, a.c.z is lost, and a.rs.", []),
+        ("Write the loop in `a.c` and as src/b.rs.", ["a.c", "src/b.rs"]),
     ],
 )
 def test_paths_that_a_task_names_and_the_repository_lacks(prompt: str, paths: list[str]) -> None:

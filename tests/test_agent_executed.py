@@ -46,6 +46,15 @@ def test_statements_are_whole_and_definitions_and_reprs_come_last() -> None:
     assert by_execution(scores, None, set()) == scores
 
 
+def test_a_default_value_in_a_head_ran_when_the_module_was_imported() -> None:
+    text = "class Box:\n    def f(\n        self,\n        key=lambda x: x,\n    ):\n        return key(1)\n"
+    scores = {1: 0.7, 2: 0.7, 4: 0.7, 6: 0.5}
+    found = by_execution(scores, ast.parse(text), set())
+    assert max(found, key=found.__getitem__) == 6
+    inner = "def f(x):\n    def g(y=lambda: x):\n        return y()\n    return g()\n"
+    assert by_execution({2: 0.7, 3: 0.5}, ast.parse(inner), set()) == {2: 0.7, 3: 0.5}
+
+
 def test_lines_that_no_failing_test_ran_are_left_out_and_files_that_one_ran_are_suspects(
     make_repo: RepoFactory,
 ) -> None:

@@ -228,6 +228,7 @@ def test_write_creates_and_replaces(space: Workspace) -> None:
         ("long.py", LONG, "300 lines: change only"),
         ("image.png", "x\n", "binary"),
         ("gcd.py/x.py", "x = 1\n", "refused path"),
+        (".adi_own/test_own.py", "def test_it():\n    pass\n", "belongs to a check"),
     ],
 )
 def test_refused_writes(space: Workspace, path: str, body: str, said: str) -> None:

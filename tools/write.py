@@ -17,6 +17,8 @@ REPLACED_LINES: Final = 200
 """Lines of the longest file that may be replaced as a whole."""
 SHRINK_LINES: Final = 10
 SHRINK_SHARE: Final = 0.5
+CHECKS: Final = ".adi_"
+"""Folders that only exist while a check runs begin so."""
 FORM: Final = "write PATH, then the whole file between ``` fences"
 
 
@@ -87,6 +89,8 @@ def _refused(path: str, why: str) -> ToolResult:
 def _replace_fault(path: str, old: Text | None, workspace: Workspace) -> str:
     """Why an existing file may not be replaced as a whole; empty when it may."""
     name = spelled(path)
+    if path.startswith(CHECKS):
+        return f"{name} belongs to a check, which nobody changes. Change the code that it tests."
     if old is None or not old.lines:
         return ""
     if len(old.lines) > REPLACED_LINES:
