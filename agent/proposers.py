@@ -80,7 +80,9 @@ class Mutate:
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
         if run.reported:
             return []  # blind changes soon pass the few tests of a report, and break those that passed
-        return mutants(hole.suspect.text, hole.first)[: self.most]
+        said = [run.question, *(failure.message for result in run.goals for failure in result.failures)]
+        none = any("None" in text for text in said)
+        return mutants(hole.suspect.text, hole.first, none=none)[: self.most]
 
 
 @dataclass(frozen=True, slots=True)

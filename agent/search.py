@@ -37,7 +37,7 @@ class Search:
     until_s: float
     """Seconds of the run at which the search ends."""
     best: Candidate | None = None
-    """The best partial repair: fewer failing tests, none of them new."""
+    """The best partial repair: fewer failing tests, none of them new, in no check."""
 
     def find(self, where: list[Suspect]) -> Candidate | None:
         """The first that passes, or mends one defect of several; in the end, the best partial repair."""
@@ -97,11 +97,12 @@ class Search:
         return failing <= ran.keys() and not any(ran[test] & changed for test in failing)
 
     def _remember(self, candidate: Candidate) -> None:
-        """Keep the best partial repair."""
+        """Keep the best partial repair that breaks nothing else."""
         result, failing = candidate.result, self.trials.failing
         known = {failure.test for failure in failing.failures}
         least = (self.best.result if self.best else failing).tests_failed
-        if 0 < result.tests_failed < least and {failure.test for failure in result.failures} <= known:
+        better = 0 < result.tests_failed < least and {failure.test for failure in result.failures} <= known
+        if better and self.trials.harmless(candidate):
             self.best = candidate
 
 

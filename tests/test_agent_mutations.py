@@ -44,6 +44,22 @@ def test_another_attribute_of_the_same_function() -> None:
     assert "    return node.size" in mutants(f"{before}    return node.count\n", 3)
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("x = str(a)", ["x = None if a is None else str(a)", 'x = "" if a is None else str(a)']),
+        ("return f(a.b)", ["return None if a.b is None else f(a.b)"]),
+        ("return 1 + len(a)", ["return 1 + (None if a is None else len(a))"]),
+        ("x == f(a)", ["x == (None if a is None else f(a))"]),
+        ("é = f(a)", ["é = None if a is None else f(a)"]),
+    ],
+)
+def test_a_call_that_is_not_made_for_none(line: str, expected: list[str]) -> None:
+    text = f"def f(a):\n    {line}\n"
+    assert {f"    {item}" for item in expected} <= {*mutants(text, 2, none=True)[:8]}
+    assert not any("is None" in item for item in mutants(text, 2))
+
+
 def test_an_operator_comes_before_another_name() -> None:
     found = mutated("return a < b")
     assert found.index("return a <= b") < found.index("return items < b")

@@ -170,6 +170,14 @@ def test_a_partial_repair_that_breaks_a_passing_test_is_not_kept(make_repo: Repo
         assert run.files.changed() == {}
 
 
+def test_a_partial_repair_that_breaks_another_check_is_not_kept(make_repo: RepoFactory) -> None:
+    keeps = Check(name="keeps", command="! grep -q hack calc.py")
+    script = Script(lines={"calc.py line 2": "return a + b  # hack"})
+    with open_run(make_repo(TWO), script, checks=[keeps, PYTEST]) as run:
+        assert not searched(run, PYTEST)
+        assert run.files.changed() == {}
+
+
 F = "def f():\n    return 1"
 EDGES = {
     "crlf": (CALC.replace("\n", "\r\n").encode(), MENDED.replace("\n", "\r\n").encode()),
