@@ -210,6 +210,7 @@ def warning_lines(evaluation: Evaluation) -> Iterator[Text]:
         ("changes existing tests (the verdict ran their original text)", evaluation.changed_tests),
         ("deletes tests", evaluation.deleted_tests),
         ("touches files that need your approval", evaluation.protected),
+        ("breaks tests that assert what the task calls wrong", evaluation.disputed_tests),
     )
     for what, paths in groups:
         if paths:

@@ -148,5 +148,6 @@ def _evaluation(evaluation: Evaluation | None) -> dict[str, Any] | None:
         "changed_tests": list(evaluation.changed_tests),
         "deleted_tests": list(evaluation.deleted_tests),
         "protected": list(evaluation.protected),
+        "disputed_tests": list(evaluation.disputed_tests),
         "detail": evaluation.detail,
     }

@@ -104,6 +104,8 @@ class Unattended:
             reason = "no person was there to decide"
         elif evaluation.protected:
             reason = f"a person must approve changes of {', '.join(evaluation.protected)}"
+        elif evaluation.disputed_tests:
+            reason = f"the task and the tests disagree: {', '.join(evaluation.disputed_tests)}"
         elif not evaluation.accepted:
             reason = "the verdict does not hold"
         else:

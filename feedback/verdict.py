@@ -5,10 +5,11 @@ and their configuration have their original text; what the change plants to bend
 guaranteed: that the code under test is honest while it runs, as it shares a process with its tests.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from feedback.checks import run_check
+from feedback.disputed import disputed
 from feedback.evidence import bends_tests, is_test_path, shadows
 from memory.records import Check, CheckResult, Evaluation, Status
 from sandbox.paths import protected
@@ -71,19 +72,27 @@ def judge(
 
     `baseline` (results of the same checks before the change) relaxes one thing, for repositories with
     unrelated failing tests: where another check went from failing to passing, one that was found in the
-    repository and still fails holds when it is no worse than before.
+    repository and still fails holds when it is no worse than before. Where it is worse only by tests that
+    assert what the task calls wrong, the change is not accepted, and a person must look.
     """
     evidence = examine(original, changed)
     clean = _clean_copy(original, changed, evidence)
     results = tuple(_run(check, clean, make_sandbox, timeout_s, on_result) for check in checks)
     before = {result.check: result for result in baseline}
     proof = any(result.passed and _failed(before.get(result.check)) for result in results)
+    against = {result.check: disputed(baseline, result) for result in results} if proof else {}
     holds = [
-        result.passed or (proof and check.origin == "found" and no_worse(before.get(check.name), result))
+        result.passed
+        or (
+            proof
+            and check.origin == "found"
+            and no_worse(before.get(check.name), result, against[check.name])
+        )
         for check, result in zip(checks, results, strict=True)
     ]
+    contested = tuple(test for tests in against.values() for test in tests) if all(holds) else ()
     guarded = tuple(sorted({*protected(changed.changed(), changed.paths()), *evidence.planted}))
-    asks = bool(evidence.changed or evidence.deleted or guarded)
+    asks = bool(evidence.changed or evidence.deleted or guarded or contested)
     proven = any(check.origin != "written" for check in checks)
     return Evaluation(
         results=results,
@@ -92,7 +101,8 @@ def judge(
         changed_tests=evidence.changed,
         deleted_tests=evidence.deleted,
         protected=guarded,
-        detail=_detail(results, holds, evidence, guarded) + ("" if proven else OWN),
+        disputed_tests=contested,
+        detail=_detail(results, holds, evidence, guarded, contested) + ("" if proven else OWN),
     )
 
 
@@ -127,15 +137,26 @@ def _run(
     return result
 
 
-def no_worse(before: CheckResult | None, now: CheckResult) -> bool:
-    """True when it passes, or fails as before: no test that passed fails now or is missing."""
+def no_worse(before: CheckResult | None, now: CheckResult, excused: Collection[str] = ()) -> bool:
+    """True when it passes, or fails as before: no test that passed fails now or is missing.
+
+    The tests in `excused` may fail.
+    """
     if now.passed:
         return True
-    if before is None or before.passed or now.status != before.status:
+    if before is None:
         return False
-    failed = {failure.test for failure in before.failures}
-    known = {failure.test for failure in now.failures} <= failed
-    return known and now.tests_failed <= before.tests_failed and now.tests_passed >= before.tests_passed
+    failed = [failure.test for failure in now.failures]
+    let_off = sum(test in excused for test in failed)
+    only = 0 < let_off == now.tests_failed  # else a check that passed, or ended otherwise, is worse
+    if not only and (before.passed or now.status != before.status):
+        return False
+    known = {*excused, *(failure.test for failure in before.failures)}
+    return (
+        known.issuperset(failed)
+        and now.tests_failed - let_off <= before.tests_failed
+        and now.tests_passed + let_off >= before.tests_passed
+    )
 
 
 def _failed(before: CheckResult | None) -> bool:
@@ -143,7 +164,11 @@ def _failed(before: CheckResult | None) -> bool:
 
 
 def _detail(
-    results: Sequence[CheckResult], holds: Sequence[bool], evidence: Evidence, guarded: Sequence[str]
+    results: Sequence[CheckResult],
+    holds: Sequence[bool],
+    evidence: Evidence,
+    guarded: Sequence[str],
+    contested: Sequence[str],
 ) -> str:
     """One sentence for a person."""
     if not results:
@@ -155,12 +180,9 @@ def _detail(
     parts = [
         f"{', '.join(failing)} does not pass" if failing else f"{len(results)} of {len(results)} checks pass"
     ]
-    if tolerated:
-        parts = (
-            ["nothing fails that did not fail before, and what the task is about passes"]
-            if not failing
-            else parts
-        )
+    if tolerated and not failing:
+        no_other = "" if contested else "nothing fails that did not fail before, and "
+        parts = [f"{no_other}what the task is about passes"]
     if evidence.changed:
         parts.append(f"changed tests, judged by their original text: {', '.join(evidence.changed)}")
     if evidence.deleted:
@@ -170,7 +192,9 @@ def _detail(
     others = [path for path in guarded if path not in evidence.planted]
     if others:
         parts.append(f"needs approval: {', '.join(others)}")
+    if contested:
+        parts.append(f"tests assert what the task calls wrong: {', '.join(contested)}")
     if evidence.added:
         parts.append(f"new tests: {', '.join(evidence.added)}")
-    asks = evidence.changed or evidence.deleted or guarded
+    asks = evidence.changed or evidence.deleted or guarded or contested
     return "; ".join([*parts, "a person must look"] if asks else parts)

@@ -138,6 +138,8 @@ class Evaluation(Record):
     deleted_tests: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     """Paths that need a person's approval, such as CI or git configuration."""
+    disputed_tests: tuple[str, ...] = ()
+    """Tests that fail because they assert what the task calls wrong; nothing else is worse than before."""
     detail: str = ""
     """One sentence for a person."""
 

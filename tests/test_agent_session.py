@@ -358,3 +358,21 @@ def test_a_change_applied_by_a_process_that_died_is_written_down(
         assert [waiting.id for waiting in database.pending(str(repo))] == ([] if applied else [died])
         assert (session.undo(None) if applied else session.review(died)).run_id == died
     assert (repo / "calc.py").read_text() == (BUGGY["calc.py"] if applied else MENDED)
+
+
+def test_a_change_that_the_repositorys_own_test_disputes_waits_for_a_person(
+    make_repo: RepoFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search keeps what the task's example wants although a test asserts the opposite."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    files = {
+        "shown.py": "def shown(v):\n    return f'value {v}'\n",
+        "test_shown.py": "from shown import shown\n\n\ndef test_none():\n    assert shown(None) == 'value None'\n",
+    }
+    repo = make_repo(files)
+    script = Script(lines={"shown.py line 2": "return 'value unknown' if v is None else f'value {v}'"})
+    with open_local(repo, script, YES) as session:
+        outcome = session.run("shown.py: `shown(None)` should return `'value unknown'`.", ())
+    assert (outcome.stop, outcome.exit_code) == (Stop.PENDING, 4)
+    assert "the task and the tests disagree: test_shown.py::test_none" in outcome.detail
+    assert (repo / "shown.py").read_text() == files["shown.py"]

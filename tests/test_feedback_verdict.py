@@ -9,6 +9,7 @@ import pytest
 from conftest import RepoFactory
 
 from feedback.checks import detect, run_check
+from feedback.disputed import disputed
 from feedback.evidence import bends_tests, is_test_path, shadows
 from feedback.verdict import examine, judge, no_worse
 from memory.records import Check, CheckResult, Evaluation, Failure, Status
@@ -169,6 +170,60 @@ def test_what_failed_before_is_borne_beside_a_proof(
     assert verdict.accepted is accepted
 
 
+OLD = b"from shown import shown\n\n\ndef test_none():\n    assert shown(None) == 'value None'\n\n\n"
+SAYS = (
+    "from shown import shown\ngot, want = shown(None), 'value unknown'\n"
+    "if got != want: raise AssertionError(f'shown(None) gave {got!r}, expected {want!r}')\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "contested"),
+    [
+        (
+            "'value unknown' if v is None else f'value {v}'",
+            b"def test_one(): assert shown(1) == 'value 1'",
+            True,
+        ),
+        ("'value unknown'", b"def test_one(): assert shown(1) == 'value 1'", False),  # one more test fails
+        ("f'value {v}'", b"", False),  # nothing was mended
+    ],
+)
+def test_a_test_that_asserts_what_the_task_calls_wrong_needs_a_person(
+    make_repo: RepoFactory, tmp_path: Path, text: str, other: bytes, contested: bool
+) -> None:
+    first = b"def shown(v):\n    return f'value {v}'\n"
+    files = {"tests/conftest.py": FILES["tests/conftest.py"], "tests/test_shown.py": OLD + other + b"\n"}
+    start = WorkCopy(snapshot(make_repo({**files, "shown.py": first}), tmp_path / "shadow"))
+    says = f"import sys; sys.path[:0] = ['.']\n{SAYS}"
+    goal = GOAL.model_copy(update={"files": {".adi/e.py": says}})
+    with LocalSandbox(start.archive()) as sandbox:
+        before = [run_check(check, sandbox, 30.0) for check in (goal, PROJECT)]
+    changed = start.fork()
+    changed.write("shown.py", f"def shown(v):\n    return {text}\n".encode())
+    verdict = judge(start, changed, (goal, PROJECT), local, timeout_s=30.0, baseline=before)
+    assert not verdict.accepted
+    tests = ("tests/test_shown.py::test_none",) if contested else ()
+    assert verdict.disputed_tests == tests
+    assert ("tests assert what the task calls wrong: tests/test_shown" in verdict.detail) is contested
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "message", "found"),
+    [
+        ("'value None'", "'value ?'", "assert 'value ?' == 'value None'\n  - None", True),
+        ("'value None'", "'value ?'", "'value ?' != 'value None'\n- value ?", True),
+        ("'value None'", "'value ?'", "assert 'value !' == 'value None'", False),
+        ("0", "1", "assert 1 == 0", False),
+    ],
+)
+def test_only_telling_values_excuse_a_test(wrong: str, right: str, message: str, found: bool) -> None:
+    example = Failure(test="e", message=f"f(x) gave {wrong}, expected {right}")
+    before = CheckResult(check="e", status=Status.NONZERO, passed=False, failures=(example,))
+    now = before.model_copy(update={"failures": (Failure(test="t", message=message),)})
+    assert disputed([before], now) == (("t",) if found else ())
+
+
 def test_no_worse_means_no_other_failure() -> None:
     failures = tuple(Failure(test=f"t::{name}") for name in "ab")
     before = CheckResult(
@@ -183,6 +238,12 @@ def test_no_worse_means_no_other_failure() -> None:
     assert not no_worse(before, before.model_copy(update={"tests_passed": 2}))  # a test vanished
     assert not no_worse(before, one.model_copy(update={"status": Status.TIMEOUT}))
     assert not no_worse(None, one)
+    fine = before.model_copy(update={"passed": True, "status": Status.OK, "tests_passed": 5, "failures": ()})
+    fine = fine.model_copy(update={"tests_failed": 0})
+    assert not no_worse(fine, one)
+    assert no_worse(fine, one, {"t::b"})
+    assert not no_worse(fine, before, {"t::b"})
+    assert not no_worse(fine, one.model_copy(update={"tests_passed": 3}), {"t::b"})
 
 
 def test_paths_that_belong_to_the_proof() -> None:
