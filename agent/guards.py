@@ -1,19 +1,29 @@
-"""Guards: an early return where an argument is empty, tried without asking any model.
+"""Guards: an early return, or an error, for an argument that a function cannot take, tried without any model.
 
-The commonest template of patches that people write for an exception (Liu et al. 2019, "TBar", FP2: insert a
+The commonest template of patches that people write (Liu et al. 2019, "TBar", FP2: insert a
 checker; Kim et al. 2013, "PAR"). They cost no tokens, only runs; the checks decide as for every candidate.
 """
 
 import ast
 import itertools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agent.localize import lines_of, parsed
+from agent.source import Span, lines_of, parsed
+from memory.records import Failure
 
 ARGUMENTS = 3
 """First arguments that are guarded, a method's own object left out."""
 EMPTY = ("", " []", " 0", " None", ' ""', " {}", " ()", " False", " True")
 """What may be returned, the likely ones first; a generator returns nothing."""
+REFUSED = ("{} < 0", "not {}", "{} is None", "{} <= 0")
+"""Arguments that an error may be raised for."""
+
+_UNRAISED = re.compile(
+    r"^(?P<call>.+) gave .+, expected (?P<error>[A-Z]\w*(?:Error|Exception|Exit))$", re.DOTALL
+)
+"""What a failing example says of a call that should have raised (feedback/example_expect.py)."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -26,8 +36,43 @@ class Guards:
     texts: tuple[str, ...]
 
 
-def guards(text: str, first: int) -> Guards | None:
-    """Guards of the function that begins at line `first`, decorators counted; None where none has a place."""
+def returning(text: str, first: int) -> Guards | None:
+    """Early returns for empty arguments of the function that begins at line `first`, decorators counted.
+
+    None where none has a place.
+    """
+    place = _place(text, first)
+    if place is None:
+        return None
+    values = EMPTY[:1] if _generates(place.function) else EMPTY
+    heads = [f"not {name}" for name in place.names]
+    return place.guards((head, f"return{value}") for value, head in itertools.product(values, heads))
+
+
+def raising(text: str, first: int, error: str) -> Guards | None:
+    """An error, such as `ValueError('n is negative')`, for what an argument may be; see `returning`."""
+    place = _place(text, first)
+    if place is None:
+        return None
+    pairs = itertools.product(REFUSED, place.names)
+    return place.guards((condition.format(name), f"raise {error}") for condition, name in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the guards of a function stand, and what they look at."""
+
+    function: Function
+    line: int
+    indent: str
+    names: list[str]
+
+    def guards(self, parts: Iterable[tuple[str, str]]) -> Guards:
+        indent = self.indent
+        return Guards(self.line, tuple(f"{indent}if {head}:\n{indent}    {then}" for head, then in parts))
+
+
+def _place(text: str, first: int) -> _Place | None:
     tree = parsed(text)
     function = next((node for node in ast.walk(tree) if _begins(node, first)), None) if tree else None
     if not isinstance(function, Function):
@@ -38,15 +83,25 @@ def guards(text: str, first: int) -> Guards | None:
         return None  # only a docstring, or no line of its own
     names = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args)]
     names = [name for name in names if name not in ("self", "cls")][:ARGUMENTS]
-    if not names:
-        return None
-    values = EMPTY[:1] if _generates(function) else EMPTY
-    indent = " " * body[0].col_offset
-    texts = (
-        f"{indent}if not {name}:\n{indent}    return{value}"
-        for value, name in itertools.product(values, names)
-    )
-    return Guards(line, tuple(texts))
+    return _Place(function, line, " " * body[0].col_offset, names) if names else None
+
+
+def raised_in(failure: Failure, path: str, span: Span) -> bool:
+    """True when the test failed by an exception that passed through the function."""
+    if failure.error.rpartition(".")[2] in ("AssertionError", "TimeoutError"):
+        return False
+    return any(frame.path == path and span.first <= frame.line <= span.last for frame in failure.frames)
+
+
+def wanted_errors(task: str, name: str, failures: Iterable[Failure]) -> list[str]:
+    """Errors that an example wants of a call of the function, with the message that the task gives them."""
+    found: dict[str, None] = {}
+    for failure in failures:
+        match = _UNRAISED.search(failure.message)
+        if match and re.search(rf"\b{re.escape(name)}\(", match["call"]):
+            told = re.search(rf"\b{match['error']}\((?P<words>'[^'\n]+'|\"[^\"\n]+\")\)", task)
+            found[told[0] if told else match["error"]] = None
+    return list(found)
 
 
 def _begins(node: ast.AST, first: int) -> bool:

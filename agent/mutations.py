@@ -3,8 +3,7 @@
 The operators are those of mutation testing and of template-based program repair (Debroy and Wong 2010,
 "Using Mutation to Automatically Suggest Fixes for Faulty Programs"; Liu et al. 2019, "TBar"): another
 comparison or arithmetic operator, one more or one less, another name of the same scope, swapped arguments,
-one operand alone, a check for None. They cost no tokens, only runs; the checks decide as for every other
-candidate.
+one operand alone. They cost no tokens, only runs; the checks decide as for every other candidate.
 """
 
 import ast
@@ -14,6 +13,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from agent.localize import lines_of, parsed
+from agent.templates import changes
 
 PER_LINE = 48
 """Mutants tried of one line."""
@@ -58,11 +58,11 @@ PAIRS = (
 _ASSIGNED = re.compile(r"(?:(?<![=!<>])=|\breturn)\s*$")
 
 
-def mutants(text: str, line: int, *, none: bool = False) -> list[str]:
+def mutants(text: str, line: int, said: str = "") -> list[str]:
     """New texts of one line of a Python file, the likely ones first; empty when it holds no whole expression.
 
-    `line` is 1-based. Every text parses in its place, and none is the old one. With `none`, calls that are
-    left out where their argument is None are among them.
+    `line` is 1-based. Every text parses in its place, and none is the old one. `said` are words of the task
+    and of what fails; what they call for (agent/templates.py) comes first.
     """
     tree = parsed(text)
     if tree is None:
@@ -74,8 +74,8 @@ def mutants(text: str, line: int, *, none: bool = False) -> list[str]:
     scope = _scope(tree, line)
     found: dict[str, int] = {}
     for node in _on_line(scope, line):
-        checks = _none_checks(node, old) if none else ()
-        for first, last, new, rank in itertools.chain(checks, _changes(node, old, scope)):
+        called_for = _called_for(node, old, said)
+        for first, last, new, rank in itertools.chain(called_for, _changes(node, old, scope)):
             changed = f"{old[:first]}{new}{old[last:]}"
             if changed != old:
                 found.setdefault(changed, rank)
@@ -123,6 +123,14 @@ def _on_line(scope: ast.AST, line: int) -> Iterator[ast.expr | ast.AugAssign]:
             yield node
 
 
+def _called_for(node: ast.AST, line: str, said: str) -> Iterator[Change]:
+    """What the words call for, without brackets where an assignment or a return needs none."""
+    for part, new in changes(said, node, lambda item: _text(line, item)):
+        first, last = _column(line, part.col_offset), _column(line, part.end_col_offset or 0)
+        bare = new.startswith("(") and _ASSIGNED.search(line[:first]) and not line[last:].strip()
+        yield first, last, new[1:-1] if bare else new, 0
+
+
 def _changes(node: ast.expr | ast.AugAssign, line: str, scope: ast.AST) -> Iterator[Change]:
     """What may be changed about one expression. Columns of the tree count bytes of UTF-8."""
     if isinstance(node, ast.AugAssign):
@@ -167,17 +175,6 @@ def _call(line: str, func: ast.expr, args: list[ast.expr]) -> Iterator[Change]:
     if isinstance(func, ast.Name | ast.Attribute) and len(args) == 1:
         first = _column(line, func.col_offset)
         yield first, spans[0][1] + 1, line[spans[0][0] : spans[0][1]], 6
-
-
-def _none_checks(node: ast.expr | ast.AugAssign, line: str) -> Iterator[Change]:
-    """A call of one argument that is not made where that is None, which stays None or becomes empty."""
-    match node:
-        case ast.Call(args=[ast.Name() | ast.Attribute() | ast.Subscript() as arg], keywords=[]):
-            told = f"if {_text(line, arg)} is None else {_text(line, node)}"
-            first, last = _column(line, node.col_offset), _column(line, node.end_col_offset or 0)
-            alone = _ASSIGNED.search(line[:first]) and not line[last:].strip()
-            form = "{}" if alone else "({})"
-            yield from ((first, last, form.format(f"{value} {told}"), 0) for value in ("None", '""'))
 
 
 def _names(node: ast.expr, scope: ast.AST, first: int, last: int) -> Iterator[Change]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent import context
-from agent.guards import guards
+from agent.guards import raised_in, raising, returning, wanted_errors
 from agent.holes import Hole
 from agent.localize import Suspect, lines_of, parsed
 from agent.mechanisms import Mechanism
@@ -81,13 +81,15 @@ class Mutate:
         if run.reported:
             return []  # blind changes soon pass the few tests of a report, and break those that passed
         said = [run.question, *(failure.message for result in run.goals for failure in result.failures)]
-        none = any("None" in text for text in said)
-        return mutants(hole.suspect.text, hole.first, none=none)[: self.most]
+        return mutants(hole.suspect.text, hole.first, " ".join(said))[: self.most]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """An early return where an argument is empty, in functions that a failing test sees raise."""
+    """An early return, or an error that is wanted, for an argument that a function cannot take.
+
+    In functions that a failing test sees raise, and in those that raise nothing where an example wants it.
+    """
 
     name: str = "guard"
     mechanisms: tuple[Mechanism, ...] = (Mechanism.MUTATIONS,)
@@ -96,21 +98,22 @@ class Guard:
         if not suspect.path.endswith(".py"):
             return
         for span in suspect.functions[: suspect.share(FUNCTIONS)]:
-            if found := guards(suspect.text, span.first):
+            if found := returning(suspect.text, span.first):
                 yield Hole(suspect, found.line, found.line - 1, span.name)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        if run.reported:
+            return []
         around_it = (item for item in hole.suspect.functions if item.first <= hole.first <= item.last)
         span = max(around_it, key=lambda item: item.first)
-        raised = any(
-            frame.path == hole.suspect.path and span.first <= frame.line <= span.last
-            for result in run.goals
-            for failure in result.failures
-            if failure.error.rpartition(".")[2] not in ("AssertionError", "TimeoutError")
-            for frame in failure.frames
-        )
-        found = guards(hole.suspect.text, span.first) if raised and not run.reported else None
-        return list(found.texts) if found else []
+        failures = [failure for result in run.goals for failure in result.failures]
+        found = [
+            raising(hole.suspect.text, span.first, error)
+            for error in wanted_errors(run.question, span.name, failures)
+        ]
+        if any(raised_in(failure, hole.suspect.path, span) for failure in failures):
+            found.append(returning(hole.suspect.text, span.first))
+        return [text for each in found if each for text in each.texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +298,8 @@ ROUNDS: tuple[Proposer, ...] = (
     WriteAnew(),
     Mutate(lines=6, most=8),
     FillLine(most=FIRST),
-    RewriteLine(most=FIRST),
     Guard(),
+    RewriteLine(most=FIRST),
     Mutate(lines=LINES, most=PER_LINE, name="mutate more"),
     RewriteFunction(0.0, 1),
     RewriteFunction(0.7, 4, "sample functions", (Mechanism.FUNCTIONS, SAMPLED), most=2),

@@ -56,8 +56,36 @@ def test_another_attribute_of_the_same_function() -> None:
 )
 def test_a_call_that_is_not_made_for_none(line: str, expected: list[str]) -> None:
     text = f"def f(a):\n    {line}\n"
-    assert {f"    {item}" for item in expected} <= {*mutants(text, 2, none=True)[:8]}
-    assert not any("is None" in item for item in mutants(text, 2))
+    assert {f"    {item}" for item in expected} <= {*mutants(text, 2, "It gave None.")[:8]}
+    assert not any("is None" in item for item in mutants(text, 2, "It gave Nonesuch."))
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "expected"),
+    [
+        (
+            'return f"{a:.0f} {b:.0f}/{items}"',
+            "wrong for negative numbers",
+            'return f"{a:.0f} {abs(b):.0f}/{items}"',
+        ),
+        ("return a - b", "Negative values", "return abs(a) - b"),
+        ("if a == 'AS': return b", "keywords are case-insensitive", "if a.upper() == 'AS': return b"),
+        ("return a.b in ('on', 'off')", "in upper case", "return a.b.lower() in ('on', 'off')"),
+    ],
+)
+def test_what_the_words_of_a_task_call_for_comes_first(line: str, said: str, expected: str) -> None:
+    text = f"def f(a, b, items):\n    {line}\n"
+    assert f"    {expected}" in mutants(text, 2, said)[:6]
+    assert f"    {expected}" not in mutants(text, 2)
+    assert f"    {expected}" not in mutants(text, 2, "It is wrong.")
+
+
+@pytest.mark.parametrize(
+    "line", ["return a == 1", "return a in ('On', 'off')", "return a == ''", "return a < 'AS'"]
+)
+def test_only_words_in_one_case_are_compared_in_it(line: str) -> None:
+    found = mutants(f"def f(a):\n    {line}\n", 2, "in upper case")
+    assert not any("upper()" in item or "lower()" in item for item in found)
 
 
 def test_an_operator_comes_before_another_name() -> None:

@@ -367,7 +367,7 @@ def test_a_change_that_the_repositorys_own_test_disputes_waits_for_a_person(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     files = {
         "shown.py": "def shown(v):\n    return f'value {v}'\n",
-        "test_shown.py": "from shown import shown\n\n\ndef test_none():\n    assert shown(None) == 'value None'\n",
+        "test_shown.py": "from shown import *\n\ndef test_none():\n    assert shown(None) == 'value None'\n",
     }
     repo = make_repo(files)
     script = Script(lines={"shown.py line 2": "return 'value unknown' if v is None else f'value {v}'"})
