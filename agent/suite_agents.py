@@ -137,7 +137,8 @@ def _outcome(session: Session, prompt: str, checks: tuple[str, ...]) -> Outcome:
         if code == ENVIRONMENT and not isinstance(error, DependenciesMissing):
             raise
         newest = session.store.runs(str(session.repo), limit=1)
-        return Outcome(newest[0].id if newest else "", Stop.ERROR, code, sentence(error))
+        stop = Stop.ENVIRONMENT if code == ENVIRONMENT else Stop.ERROR
+        return Outcome(newest[0].id if newest else "", stop, code, sentence(error))
 
 
 def _answer(session: Session, run_id: str, before: Snapshot) -> dict[str, bytes | None]:

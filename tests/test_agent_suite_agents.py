@@ -119,7 +119,7 @@ def test_a_missing_environment_is_raised(error: Exception) -> None:
 
 def test_what_one_repository_lacks_is_a_row() -> None:
     row = ran(Failing(DependenciesMissing("the checks need adi_greeter", "adi prepare")))
-    assert (row.ended, row.solved) == ("error", False)
+    assert (row.ended, row.solved) == ("environment", False)
     assert "adi_greeter" in row.detail
 
 
