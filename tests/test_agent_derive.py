@@ -10,10 +10,10 @@ from feedback.checks import image_profile, run_check
 from memory.records import Stop
 from model.scripted import Asked
 from sandbox.docker import DockerSandbox
-from sandbox.images import recipe
 from sandbox.workcopy import WorkCopy, snapshot
 from tests.agent_kit import CALC, TEST, open_local, open_run
 from tests.conftest import RepoFactory
+from tests.languages import image
 
 STUB = 'def double(x):\n    """Twice x.\n\n    >>> double(4)\n    8\n    """\n    pass\n'
 QUOTED = """Make it right.
@@ -91,7 +91,7 @@ def test_every_language_can_say_that_a_file_is_sound(
         files = WorkCopy(snapshot(make_repo({path: text}, name=f"repo-{passes}"), directories().shadow))
         checks = loads(files, f"mend {path}")
         profile = image_profile(checks, files.paths())
-        with DockerSandbox(files.archive(), image=recipe(profile).tag, run_id=f"loads-{path}") as sandbox:
+        with DockerSandbox(files.archive(), image=image(profile), run_id=f"loads-{path}") as sandbox:
             assert run_check(checks[0], sandbox, 60).passed is passes
             assert sandbox.changes() == {}
 

@@ -207,6 +207,7 @@ def test_a_stopped_suite_breaks_the_agent_off(attempt: Callable[..., Attempt]) -
 
 
 @pytest.mark.container
+@pytest.mark.network
 def test_the_container_has_no_network_no_key_and_a_clean_git_repository(
     attempt: Callable[..., Attempt],
 ) -> None:
