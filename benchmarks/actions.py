@@ -100,7 +100,7 @@ def main() -> int:
     grammar = registry.grammar([path.relative_to(REPO).as_posix() for path in sorted(REPO.rglob("*.py"))])
     model = connect(choice_of(load(None).settings, directories()))
     chats = list(situations())
-    rounds = itertools.product(itertools.count(), range(len(chats)))
+    rounds = ((turn, place) for turn in itertools.count() for place in range(len(chats)))
     for number, (turn, place) in enumerate(rounds):
         if number * N < len(rows):
             continue
