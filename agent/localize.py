@@ -15,10 +15,10 @@ from agent.executed import by_execution
 from agent.source import Span, decoded, lines_of, parsed
 from agent.symbols import IN_CODE, Mention, mentioned
 from agent.syntax import code_lines, functions
-from feedback.runtime import RuntimeEvidence
 from feedback.suspicion import IMPORTED, suspiciousness
 from feedback.verdict import is_test_path
 from memory.records import CheckResult, Failure
+from memory.runtime import RuntimeEvidence
 from sandbox.workcopy import WorkCopy
 from tools.arguments import spelled
 from tools.text import NotText, load_file

@@ -1,8 +1,8 @@
 """What the failing tests of a check run, watched, with tests that pass beside them where there are any."""
 
 from agent.run import Run
-from feedback.runtime import RuntimeEvidence
 from memory.records import Check
+from memory.runtime import RuntimeEvidence
 
 CONTRAST_S = 20.0
 """A check that takes longer is not run again only to see what passing tests run."""

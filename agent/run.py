@@ -19,7 +19,6 @@ from feedback.checks import run_check
 from feedback.coverage import observe
 from feedback.example_output import CHECK, shortest, without_report
 from feedback.explained import explained
-from feedback.runtime import RuntimeEvidence
 from feedback.shrink import shrink
 from memory.records import (
     Check,
@@ -34,6 +33,7 @@ from memory.records import (
     Status,
     Task,
 )
+from memory.runtime import RuntimeEvidence
 from model.errors import StreamBroken, Unsupported
 from model.protocol import Model, Sampling
 from sandbox.errors import SandboxLost

@@ -22,8 +22,8 @@ from typing import Any
 from agent.localize import Suspect, suspects
 from feedback.checks import check_of, run_check
 from feedback.coverage import observe
-from feedback.runtime import RuntimeEvidence
 from memory.records import CheckResult
+from memory.runtime import RuntimeEvidence
 from sandbox.docker import DockerSandbox, connect
 from sandbox.fresh import make_repository
 from sandbox.images import ensure_image

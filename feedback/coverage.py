@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from feedback.checks import execute
-from feedback.runtime import Cover, ObservedTest, Outcome, Raised, RuntimeEvidence, Text
 from memory.records import Check, Record
+from memory.runtime import Cover, ObservedTest, Outcome, Raised, RuntimeEvidence, Text
 from sandbox.protocol import Sandbox
 
 FOLDER = ".adi/witness"

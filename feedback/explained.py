@@ -1,7 +1,7 @@
 """What runtime evidence says, in a few lines for a model. The same evidence gives the same text."""
 
 from feedback.evidence import is_test_path
-from feedback.runtime import ObservedTest, Raised, RuntimeEvidence, Seen
+from memory.runtime import ObservedTest, Raised, RuntimeEvidence, Seen
 
 TESTS = 3
 """Failing tests told: different ones, as far as there are."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from math import sqrt
 
 from feedback.evidence import is_test_path
-from feedback.runtime import ObservedTest, RuntimeEvidence
+from memory.runtime import ObservedTest, RuntimeEvidence
 
 _DIGITS = 6
 """Digits of Ochiai's measure that count; what is below breaks ties."""

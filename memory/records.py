@@ -17,6 +17,13 @@ from memory.checks import Limits as Limits
 from memory.checks import Record as Record
 from memory.checks import Status as Status
 from memory.checks import Stop as Stop
+from memory.lesson import Draft as Draft
+from memory.lesson import Evidence as Evidence
+from memory.lesson import Lesson as Lesson
+from memory.lesson import Recall as Recall
+from memory.lesson import Survival as Survival
+from memory.lesson import Tombstone as Tombstone
+from memory.runtime import RuntimeEvidence
 
 SCHEMA_VERSION = 1
 """Version of the event payloads, raised when a stored field changes its meaning."""
@@ -266,6 +273,37 @@ class Noted(Record):
     hint: str = ""
 
 
+class Observed(Record):
+    """What a failing check ran and held, watched in the sandbox; bounded by memory/runtime.py."""
+
+    kind: Literal["observed"] = "observed"
+    evidence: RuntimeEvidence
+
+
+class Recalled(Record):
+    """Lessons that this run was given."""
+
+    kind: Literal["recalled"] = "recalled"
+    lessons: tuple[Recall, ...]
+
+
+class Learned(Record):
+    """What was distilled from this run: new lessons, and evidence for or against known ones."""
+
+    kind: Literal["learned"] = "learned"
+    lesson_id: str
+    claim: str
+    stance: Literal["new", "for", "against", "retired"]
+    why: str = ""
+
+
+class Survived(Record):
+    """What became of the lines of this run after they were accepted."""
+
+    kind: Literal["survived"] = "survived"
+    survival: Survival
+
+
 class RunEnded(Record):
     kind: Literal["run-ended"] = "run-ended"
     stop: Stop
@@ -288,6 +326,10 @@ Payload = Annotated[
     | UserActed
     | Applied
     | Noted
+    | Observed
+    | Recalled
+    | Learned
+    | Survived
     | RunEnded,
     Field(discriminator="kind"),
 ]

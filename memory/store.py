@@ -79,7 +79,7 @@ class Store:
         """Record that a run begins, owned by this process. Returns its id."""
         now = _now()
         run_id = new_run_id()
-        with self._writing() as session:
+        with self.writing() as session:
             while session.get(RunRow, run_id) is not None:
                 run_id = new_run_id()
             row = RunRow(
@@ -104,7 +104,7 @@ class Store:
         Raises NotFound, StoreFull, StoreReadOnly, StoreBusy, StoreReplaced.
         """
         now = _now()
-        with self._writing(precious=isinstance(payload, PRECIOUS)) as session:
+        with self.writing(precious=isinstance(payload, PRECIOUS)) as session:
             row = _run_row(session, run_id)
             row.last_seq += 1
             seq = row.last_seq
@@ -117,14 +117,14 @@ class Store:
     def put_artifact(self, content: bytes) -> str:
         """Keep bytes, such as a patch. Returns their SHA-256 in hex; the same bytes are kept once."""
         sha256 = hashlib.sha256(content).hexdigest()
-        with self._writing(precious=True) as session:
+        with self.writing(precious=True) as session:
             if session.get(ArtifactRow, sha256) is None:
                 session.add(ArtifactRow(sha256=sha256, at=_now(), content=content))
         return sha256
 
     def artifact(self, sha256: str) -> bytes:
         """The bytes of this hash. Raises NotFound."""
-        with self._reading() as session:
+        with self.reading() as session:
             row = session.get(ArtifactRow, sha256)
             if row is None:
                 raise errors.NotFound(f"no artifact {sha256[:12]}")
@@ -137,7 +137,7 @@ class Store:
             query = query.where(RunRow.repo == repo)
         if limit:
             query = query.limit(limit)
-        with self._reading() as session:
+        with self.reading() as session:
             return [views.summary(row) for row in session.exec(query)]
 
     def run(self, id_prefix: str) -> RunSummary:
@@ -149,7 +149,7 @@ class Store:
                 name.contains("-" + id_prefix, autoescape=True),
             )
         )
-        with self._reading() as session:
+        with self.reading() as session:
             rows = list(session.exec(query.order_by(name.desc()))) if id_prefix else []
             exact = [row for row in rows if row.id == id_prefix] or rows
             if not exact:
@@ -161,7 +161,7 @@ class Store:
     def events(self, run_id: str) -> list[Event]:
         """All events of a run, oldest first. Raises NotFound, SchemaTooNew, StoreCorrupt."""
         query = select(EventRow).where(EventRow.run_id == run_id).order_by(col(EventRow.seq))
-        with self._reading() as session:
+        with self.reading() as session:
             found = [_event(row) for row in session.exec(query)]
         if not found:
             raise errors.NotFound(f"no run {run_id}", "adi log --all")
@@ -189,7 +189,7 @@ class Store:
             )
             .order_by(col(RunRow.started).desc(), col(RunRow.id).desc())
         )
-        with self._reading() as session:
+        with self.reading() as session:
             return [views.summary(row) for row in session.exec(query)]
 
     def last_applied(self, repo: str) -> RunSummary | None:
@@ -199,7 +199,7 @@ class Store:
             .where(RunRow.repo == repo, RunRow.applied_at != "")
             .order_by(col(RunRow.applied_at).desc(), col(RunRow.id).desc())
         )
-        with self._reading() as session:
+        with self.reading() as session:
             row = session.exec(query).first()
             return None if row is None else views.summary(row)
 
@@ -208,7 +208,7 @@ class Store:
 
         A claim whose process died is taken over. Raises RepoBusy naming the holder, NotFound.
         """
-        with self._writing() as session:
+        with self.writing() as session:
             _run_row(session, run_id)
             held = session.get(ClaimRow, repo)
             if held is not None:
@@ -223,7 +223,7 @@ class Store:
 
     def release(self, repo: str, run_id: str) -> None:
         """Give the repository back; nothing happens when the run does not hold it."""
-        with self._writing() as session:
+        with self.writing() as session:
             session.execute(
                 delete(ClaimRow).where(col(ClaimRow.repo) == repo, col(ClaimRow.run_id) == run_id)
             )
@@ -243,7 +243,7 @@ class Store:
         self.close()
 
     @contextmanager
-    def _writing(self, *, precious: bool = False) -> Iterator[Session]:
+    def writing(self, *, precious: bool = False) -> Iterator[Session]:
         """A transaction that holds the write lock from its start."""
         self._check_owner()
         with self._lock, engine.named_errors(self._path):
@@ -253,7 +253,7 @@ class Store:
                 yield session
 
     @contextmanager
-    def _reading(self) -> Iterator[Session]:
+    def reading(self) -> Iterator[Session]:
         """A transaction that sees one state of the file and holds no lock against writers for long."""
         self._check_owner()
         with self._lock, engine.named_errors(self._path), Session(self._reader) as session:

@@ -3,7 +3,16 @@
 import json
 from typing import Any
 
-from sqlalchemy import JSON, Dialect, LargeBinary, MetaData, String, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    TypeDecorator,
+)
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -110,3 +119,81 @@ class ClaimRow(Table, table=True):
     pid: int
     process: str
     at: str
+
+
+class LessonRow(Table, table=True):
+    """One lesson; `lesson_text` holds its words for full-text search, under the same id."""
+
+    __tablename__ = "lesson"
+    __table_args__ = (Index(None, "place", "kind"),)
+
+    id: str = Field(primary_key=True)
+    key: str = Field(unique=True)
+    """Hash of what makes two lessons one: kind, scope, place, and subject or claim."""
+    kind: str
+    scope: str
+    place: str = Field(sa_type=AnyText)
+    claim: str = Field(sa_type=AnyText)
+    subject: str = Field(index=True, sa_type=AnyText)
+    words: str = Field(sa_type=AnyText)
+    content: dict[str, Any] = Field(sa_type=JSON)
+    author: str
+    status: str
+    pinned: bool = False
+    uses: int = 0
+    created: str
+    changed: str
+    used: str = ""
+
+
+class EvidenceRow(Table, table=True):
+    """What one run says about a lesson."""
+
+    __tablename__ = "evidence"
+
+    lesson_id: str = Field(primary_key=True, foreign_key="lesson.id")
+    seq: int = Field(primary_key=True)
+    run_id: str = Field(index=True)
+    """No foreign key: it may be a person's word (empty), or a run that was forgotten."""
+    stance: str
+    why: str = Field(sa_type=AnyText)
+    saved_tokens: int = 0
+    at: str
+
+
+class FailureRow(Table, table=True):
+    """The signature of one failing test of a check that ran, for search; its story is the event's."""
+
+    __tablename__ = "failure"
+    __table_args__ = (ForeignKeyConstraint(["run_id", "seq"], ["event.run_id", "event.seq"]),)
+
+    run_id: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    signature: str = Field(index=True, sa_type=AnyText)
+    test: str = Field(sa_type=AnyText)
+
+
+class SurvivalRow(Table, table=True):
+    """What became of a run's accepted lines at an age."""
+
+    __tablename__ = "survival"
+
+    run_id: str = Field(primary_key=True, foreign_key="run.id")
+    days: int = Field(primary_key=True)
+    kept: int
+    edited: int
+    reverted: int
+    at: str
+
+
+class TombstoneRow(Table, table=True):
+    """That something was forgotten, without what it was."""
+
+    __tablename__ = "tombstone"
+
+    id: str = Field(primary_key=True)
+    kind: str
+    at: str
+    reason: str = Field(sa_type=AnyText)
+    removed: dict[str, Any] = Field(sa_type=JSON)

@@ -8,8 +8,8 @@ from agent.executed import by_execution
 from agent.localize import suspects
 from agent.loop import gather
 from agent.mechanisms import Mechanism
-from feedback.runtime import Cover, ObservedTest, RuntimeEvidence
 from memory.records import Check, CheckResult, Status
+from memory.runtime import Cover, ObservedTest, RuntimeEvidence
 from sandbox.docker import DockerSandbox
 from sandbox.images import recipe
 from sandbox.workcopy import WorkCopy, snapshot

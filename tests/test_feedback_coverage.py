@@ -9,9 +9,9 @@ import pytest
 
 from feedback.coverage import JOURNAL, MAX_BYTES, observable, observe, understood
 from feedback.explained import explained
-from feedback.runtime import ObservedTest, RuntimeEvidence
 from feedback.suspicion import suspiciousness
 from memory.records import Check
+from memory.runtime import ObservedTest, RuntimeEvidence
 from sandbox.docker import DockerSandbox
 from sandbox.images import recipe
 from sandbox.local import LocalSandbox

@@ -39,8 +39,8 @@ def works(box: DockerSandbox) -> bool:
 def processes_counted(contained: Contained) -> Iterator[list[int]]:
     """Numbers of processes in the case's container while the block runs, as the engine sees them.
 
-    The kernel refuses a fork beyond the limit, but lets the engine bring a process in. The container's first and
-    the command's shell come that way, and count; the one that kills what is left comes later, and does not.
+    The kernel refuses a fork beyond the limit, but lets the engine bring a process in. The first one and
+    the command's shell come that way, and count; what kills the rest comes later, and does not.
     """
     seen: list[int] = []
     over = threading.Event()

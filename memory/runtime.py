@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from memory.records import Record
+from memory.checks import Record
 
 MAX_LINE = 200_000
 """No source file has more lines."""
