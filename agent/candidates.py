@@ -96,8 +96,8 @@ class Trials:
         now = self.run.check(check, "candidate")
         return no_worse(before, now, disputed(self.run.goals, now))
 
-    def tell(self, strategy: str, place: str, passed: bool) -> None:
-        """Record the progress."""
+    def tell(self, strategy: str, place: str, passed: bool, lesson: str = "") -> None:
+        """Record the progress; `lesson` is the one whose change passed."""
         self.run.recorder.emit(
             Searched(
                 strategy=strategy,
@@ -105,6 +105,7 @@ class Trials:
                 candidates=len(self.seen),
                 executed=self.executed,
                 passed=int(passed),
+                lesson=lesson,
             )
         )
 

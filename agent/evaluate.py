@@ -12,6 +12,7 @@ from typing import Final
 
 from agent import context
 from agent.drafts import draft
+from agent.learned import changes_in
 from agent.localize import suspects
 from agent.mechanisms import Mechanism
 from agent.run import Run
@@ -128,6 +129,8 @@ class Attempt:
     """How often each action was asked for on each state of the files."""
     refused: bool = False
     """The server refused even the shortest chat as too long."""
+    objected: set[str] = field(default_factory=set)
+    """Preferences that the model was reminded of."""
     fruitless: int = 0
     standing: CheckResult = field(init=False)
     """How the check ended last."""
@@ -219,10 +222,22 @@ class Attempt:
             self.fruitless = self.fruitless + 1 if self._is_fruitless(checked) else 0
         self.standing = checked
         said = f"{result.output}\n{shrink(checked, CHECK_CHARS)}"
+        unwelcome = checked.passed and changed and self._objection()
+        if unwelcome:
+            said += f"\nIt passes, but this project does not want it so: {unwelcome}"
         if self._lost:
             said += f"\n{self.fruitless} changes, and it fails as before or worse: look somewhere else."
         result = replace(result, output=said)
-        return result, checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
+        done = checked.passed and bool(self.run.files.changed()) and self._enough(call.tool)
+        return result, done and not unwelcome
+
+    def _objection(self) -> str:
+        """What the person is known not to want of the present change, in their words, said once."""
+        added = changes_in(self.run.files.diff().decode("utf-8", "replace"))
+        lines = [line for _, change in added for line in change.after]
+        found = [item for item in self.run.memory.objections(lines) if item.id not in self.objected]
+        self.objected |= {item.id for item in found}
+        return "; ".join(item.claim for item in found)
 
     def _is_fruitless(self, checked: CheckResult) -> bool:
         """True after a change that did not move the check, or that lets less of it pass than at the start."""

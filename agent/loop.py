@@ -4,17 +4,20 @@ from collections.abc import Callable
 
 from agent.accept import Ending, settle
 from agent.context import fitting
+from agent.discover import discover
 from agent.drafts import unwritten_files
 from agent.environment import require
 from agent.evaluate import evaluate
 from agent.localize import suspects, withheld
 from agent.mechanisms import Mechanism
 from agent.observing import observed
+from agent.percolate import remember
 from agent.person import Person
 from agent.reflect import located_plan, make_plan
 from agent.reproduce import reproduce
 from agent.run import BudgetSpent, Run
-from memory.records import Evaluation, Plan, PlanMade, Stop, UserActed
+from memory.records import Evaluation, Observed, Plan, PlanMade, Stop, UserActed
+from memory.runtime import bounded
 from sandbox.workcopy import WorkCopy
 
 Judge = Callable[[WorkCopy], Evaluation]
@@ -36,13 +39,17 @@ def gather(run: Run) -> None:
     for sentence in run.withheld:
         run.note("info", sentence)
     run.baseline = tuple(run.check(check, "gather") for check in run.task.checks)
+    discover(run)
     require(run)
+    remember(run)
     if not run.failing and run.uses(Mechanism.OWN_TESTS) and not unwritten_files(run):
         own = reproduce(run)
         if own is not None:
             run.add_check(*own)
     if run.failing and run.uses(Mechanism.COVERAGE):
         run.evidence = observed(run, run.named(run.goals[0].check))
+        if run.evidence is not None:
+            run.recorder.emit(Observed(evidence=bounded(run.evidence)))
 
 
 def reflect(run: Run) -> Plan:

@@ -1,9 +1,18 @@
-"""Percolate: what happens in a run is kept before the next thing happens."""
+"""Percolate: what happens in a run is kept before the next thing happens, and distilled when it is over."""
 
+import contextlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
-from memory.records import Event, Payload
+from agent.distil import Past, distil, testimony
+from agent.syntax import language_of
+from memory.lessons import Lessons
+from memory.records import Event, Learned, Noted, Payload, Recalled, RunEnded, Verdict
+from memory.signature import signature
 from memory.store import Store
+
+if TYPE_CHECKING:
+    from agent.run import Run
 
 Listener = Callable[[Event], None]
 """Something that draws or forwards events; it sees an event only after the store has it."""
@@ -31,3 +40,63 @@ class Recorder:
     def keep(self, content: bytes) -> str:
         """Store bytes, such as a patch. Returns their SHA-256."""
         return self.store.put_artifact(content)
+
+
+LANGUAGES: Final = 2_000
+"""Files whose endings are looked at to tell a repository's languages."""
+
+
+def remember(run: "Run") -> None:
+    """Give the run what is known: of its repository, its failing tests and its words."""
+    failing = [failure for result in run.failing for failure in result.failures]
+    words = [
+        run.task.prompt,
+        *(failure.test for failure in failing),
+        *(failure.message for failure in failing),
+    ]
+    languages = {language_of(path) for path in run.files.paths()[:LANGUAGES]} - {""}
+    found = run.memory.look_up(
+        sorted(languages), words, dict.fromkeys(signature(item) for item in failing), run.count_text
+    )
+    if found:
+        run.recorder.emit(Recalled(lessons=found))
+
+
+def percolate(recorder: Recorder, ended: RunEnded) -> None:
+    """Distil the run that ends so: new lessons, and what it says about those it was given.
+
+    What fails here is told as a warning: a lesson is not worth a run.
+    """
+    try:
+        past = _past(recorder.store, recorder.run_id, ended)
+        lessons = Lessons(recorder.store)
+        for told in distil(past, _previous(recorder.store, past)):
+            lesson, new = lessons.learn(told.draft, told.evidence)
+            stance = "new" if new else "retired" if lesson.status == "retired" else told.evidence.stance
+            recorder.emit(
+                Learned(lesson_id=lesson.id, claim=lesson.claim, stance=stance, why=told.evidence.why)
+            )
+        for lesson_id, evidence in testimony(past):
+            lesson = lessons.testify(lesson_id, evidence)
+            stance = "retired" if lesson.status == "retired" else evidence.stance
+            recorder.emit(Learned(lesson_id=lesson.id, claim=lesson.claim, stance=stance, why=evidence.why))
+    except Exception as error:  # noqa: BLE001 - the run itself went well
+        with contextlib.suppress(Exception):
+            recorder.emit(Noted(level="warning", text=f"nothing was learned from this run: {error}"))
+
+
+def _past(store: Store, run_id: str, ended: RunEnded | None = None) -> Past:
+    events: list[Payload] = [event.payload for event in store.events(run_id)]
+    if ended is not None:
+        events.append(ended)
+    keys = {event.diff_sha256 for event in events if isinstance(event, Verdict) and event.diff_sha256}
+    patches = {key: store.artifact(key).decode("utf-8", "replace") for key in keys}
+    return Past(run_id, events, patches)
+
+
+def _previous(store: Store, past: Past) -> Past | None:
+    """The run that ended before this one in the same repository."""
+    for summary in store.runs(past.task.repo, limit=5):
+        if summary.id != past.run_id and summary.id < past.run_id and summary.ended:
+            return _past(store, summary.id)
+    return None

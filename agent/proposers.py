@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent import context
+from agent.distil import REMEMBERED
 from agent.guards import raised_in, raising, returning, wanted_errors
 from agent.holes import Hole
+from agent.learned import applied, inserted
 from agent.localize import Suspect, lines_of, parsed
 from agent.mechanisms import Mechanism
 from agent.merge import merged
@@ -82,6 +84,35 @@ class Mutate:
             return []  # blind changes soon pass the few tests of a report, and break those that passed
         said = [run.question, *(failure.message for result in run.goals for failure in result.failures)]
         return mutants(hole.suspect.text, hole.first, " ".join(said))[: self.most]
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Changes that mended like errors in this repository before, without any model."""
+
+    name: str = REMEMBERED
+    mechanisms: tuple[Mechanism, ...] = ()
+    lines: int = 40
+    """Most suspicious lines of a file that they are tried on."""
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        for line in suspect.lines[: suspect.share(self.lines)]:
+            yield Hole(suspect, line, line)
+            yield Hole(suspect, line, line - 1)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        if run.reported:
+            return []  # as for mutations
+        line = lines_of(hole.suspect.text)[hole.first - 1]
+        indent = line[: len(line) - len(line.lstrip())]
+        texts: list[str] = []
+        for lesson, change in run.memory.changes():
+            inserting = hole.last < hole.first
+            for text in [inserted(change, indent)] if inserting else applied(change, line):
+                if text:
+                    run.memory.sources.setdefault(text, lesson)
+                    texts.append(text)
+        return list(dict.fromkeys(texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +326,7 @@ class WriteAnew:
 
 SAMPLED = Mechanism.SAMPLES
 ROUNDS: tuple[Proposer, ...] = (
+    Remember(),
     WriteAnew(),
     Mutate(lines=6, most=8),
     FillLine(most=FIRST),

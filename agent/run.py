@@ -14,6 +14,7 @@ from typing import Literal
 from agent.context import listed
 from agent.mechanisms import Mechanism
 from agent.percolate import Recorder
+from agent.remember import Remembered
 from agent.repomap import repo_map
 from feedback.checks import run_check
 from feedback.coverage import observe
@@ -22,6 +23,7 @@ from feedback.explained import explained
 from feedback.shrink import shrink
 from memory.records import (
     Check,
+    CheckAdded,
     CheckRan,
     CheckResult,
     Completed,
@@ -127,6 +129,8 @@ class Run:
     """Sample candidate changes and run them before the action loop."""
     without: frozenset[str] = frozenset()
     """Mechanisms that are switched off (agent/mechanisms.py)."""
+    memory: Remembered = field(default_factory=Remembered)
+    """The lessons that it was given."""
     seed: int = 0
     """Moves the seeds of all samples, so that the same task can be tried anew."""
     drafted: set[str] = field(default_factory=set)
@@ -181,6 +185,8 @@ class Run:
                 self._listing = repo_map(start, self.task.prompt, self.count_text)
             else:
                 self._listing = listed(start.paths())
+            if self.memory.told:
+                self._listing += f"\n\n{self.memory.told}"
         return self._listing
 
     @property
@@ -199,7 +205,17 @@ class Run:
         """Take a check of ADI's own into the task; `before` is how it ended on the present code."""
         self.task = self.task.model_copy(update={"checks": (*self.task.checks, check)})
         self.baseline = (*self.baseline, before)
+        self.recorder.emit(CheckAdded(check=check))
         self.note("info", f"{check.name}: a test of ADI's own fails now, and shows the goal")
+
+    def replace_check(self, check: Check, before: CheckResult) -> None:
+        """Take a command that runs the tests in place of the check of this name, which ran none."""
+        old = self.named(check.name)
+        others = (check if item.name == check.name else item for item in self.task.checks)
+        self.task = self.task.model_copy(update={"checks": tuple(others)})
+        self.baseline = tuple(before if item.check == check.name else item for item in self.baseline)
+        self.recorder.emit(CheckAdded(check=check, replaces=old.command))
+        self.note("info", f"{check.name}: `{old.command}` runs no test here, `{check.command}` does")
 
     def spend(self) -> None:
         """Raises BudgetSpent when a limit is reached; called before everything that costs."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from agent import context
 from agent.candidates import Candidate, Trials, adopt
 from agent.holes import Hole
+from agent.learned import as_wanted
 from agent.localize import Suspect, suspects
 from agent.mechanisms import Mechanism
 from agent.observing import observed
 from agent.proposers import ROUNDS, Proposer
 from agent.run import Run
+from agent.source import lines_of
 from memory.records import Check, CheckResult, PlanStep
 from model.errors import PromptTooLong, Unsupported
 
@@ -24,6 +26,8 @@ DRAFTED = (frozenset({Mechanism.DRAFTS}), frozenset({Mechanism.FUNCTIONS, Mechan
 """What drafts of a file have tried in vain: the whole of it, and samples of its functions."""
 BLIND_S = 60.0
 """Seconds of one round of mutations: where the tests are slow, the model is asked before all were tried."""
+UNWELCOME = 6
+"""Passing candidates that go against what the person wants, before one of them is taken."""
 DEFECTS = 3
 """Partial repairs that may be built upon, one after the other."""
 
@@ -38,9 +42,15 @@ class Search:
     """Seconds of the run at which the search ends."""
     best: Candidate | None = None
     """The best partial repair: fewer failing tests, none of them new, in no check."""
+    unwelcome: Candidate | None = None
+    """The first that passes and goes against what the person wants."""
+    refused: int = 0
 
     def find(self, where: list[Suspect]) -> Candidate | None:
-        """The first that passes, or mends one defect of several; in the end, the best partial repair."""
+        """The first that passes, or mends one defect of several; in the end, the best partial repair.
+
+        One that goes against what the person is known to want is taken when nothing better comes.
+        """
         run = self.trials.run
         self.trials.seen |= {suspect.text.encode("utf-8", "surrogateescape") for suspect in where}
         for proposer in rounds(run):
@@ -55,8 +65,8 @@ class Search:
                 if found is not None:
                     return found
                 if run.spent.seconds >= self.until_s:
-                    return self.best
-        return self.best
+                    return self.unwelcome or self.best
+        return self.unwelcome or self.best
 
     def _try(self, proposer: Proposer, hole: Hole) -> Candidate | None:
         if context.shown(hole.text) != hole.text:
@@ -71,13 +81,29 @@ class Search:
             if candidate is None:
                 continue
             if self.trials.holds(candidate) or self._mends_one(candidate):
-                passing = candidate
+                passing = self._welcome(candidate)
+            if passing is not None:
                 break
             if self.trials.run.spent.seconds >= self.until_s:
                 break
         if texts:
-            self.trials.tell(proposer.name, hole.place, passing is not None)
+            lesson = self.trials.run.memory.sources.get(passing.text, "") if passing else ""
+            self.trials.tell(proposer.name, hole.place, passing is not None, lesson)
         return passing
+
+    def _welcome(self, candidate: Candidate) -> Candidate | None:
+        """The candidate, or the same as the person would have it; None to look for another one."""
+        memory = self.trials.run.memory
+        if not memory.objections(lines_of(candidate.text)):
+            return candidate
+        wanted = as_wanted(candidate.text, [change for _, change in memory.rewrites()])
+        if wanted and not memory.objections(lines_of(wanted)):
+            other = self.trials.execute(candidate.hole, wanted)
+            if other is not None and self.trials.holds(other):
+                return other
+        self.unwelcome = self.unwelcome or candidate
+        self.refused += 1
+        return self.unwelcome if self.refused >= UNWELCOME else None
 
     def _mends_one(self, candidate: Candidate) -> bool:
         """Remember a partial repair; True when it mends one defect of several, and is to be built upon."""

@@ -15,12 +15,14 @@ from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
 from agent.mechanisms import Mechanism
 from agent.models import named
-from agent.percolate import Listener, Recorder
+from agent.percolate import Listener, Recorder, percolate
 from agent.person import Person
+from agent.remember import Remembered
 from agent.run import Desk, Run
 from agent.settings import Directories, Settings, directories
 from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
+from memory.lessons import Lessons
 from memory.records import (
     Check,
     CheckRan,
@@ -85,7 +87,8 @@ class Session:
             raise UsageError("the task is empty", 'say what to do: adi run "make the failing test pass"')
         copied = snapshot(self.repo, self.places.shadow)
         files = WorkCopy(copied)
-        found = self._checks(files, prompt, checks)
+        memory = self._memory(str(copied.repo))
+        found = self._checks(files, prompt, checks, memory)
         if not found:
             raise UsageError(
                 "no checks found: nothing could prove the result",
@@ -109,16 +112,22 @@ class Session:
             self.store.claim_repo(str(copied.repo), run_id)
             for note in copied.notes:
                 recorder.emit(Noted(level="warning", text=note))
-            return finish(self._work(task, files, recorder))
+            return finish(self._work(task, files, recorder, memory))
 
-    def _checks(self, files: WorkCopy, prompt: str, given: tuple[str, ...]) -> tuple[Check, ...]:
+    def _memory(self, repo: str) -> Remembered:
+        """What earlier runs here taught; nothing where recall is off."""
+        return Remembered(Lessons(self.store), repo) if self.settings.memory.recall else Remembered()
+
+    def _checks(
+        self, files: WorkCopy, prompt: str, given: tuple[str, ...], memory: Remembered
+    ) -> tuple[Check, ...]:
         """The person's checks, else the repository's; and what the task's own examples prove."""
-        found = checks_of(given) or detect(files)
+        found = checks_of(given) or memory.checks(detect(files))
         if not given and Mechanism.EXAMPLES not in self.settings.run.without:
             found = (*derived(files, prompt), *found)
         return found or loads(files, prompt)
 
-    def _work(self, task: Task, files: WorkCopy, recorder: Recorder) -> Ending:
+    def _work(self, task: Task, files: WorkCopy, recorder: Recorder, memory: Remembered) -> Ending:
         def progress(line: str) -> None:
             recorder.emit(Noted(text=line))
 
@@ -137,6 +146,7 @@ class Session:
                 on_output=self.on_output,
                 sampling=self.settings.run.sampling,
                 without=frozenset(self.settings.run.without),
+                memory=memory,
                 seed=self.settings.run.seed,
             )
             try:
@@ -189,7 +199,10 @@ class Session:
         outcome: list[Outcome] = []
 
         def finish(ending: Ending) -> Outcome:
-            recorder.emit(ending.event(time.monotonic() - began))
+            ended = ending.event(time.monotonic() - began)
+            if self.settings.memory.distil:
+                percolate(recorder, ended)
+            recorder.emit(ended)
             outcome.append(Outcome(recorder.run_id, ending.stop, ending.exit_code, ending.detail))
             return outcome[-1]
 

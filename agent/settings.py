@@ -102,6 +102,15 @@ class SandboxSettings(Section):
     """Room for what `adi prepare` installs, which counts as memory while it does."""
 
 
+class MemorySettings(Section):
+    """What earlier runs may teach later ones."""
+
+    recall: bool = True
+    """Give a run the lessons that fit it."""
+    distil: bool = True
+    """Distil lessons from a run that ended."""
+
+
 class UiSettings(Section):
     """What the terminal shows."""
 
@@ -118,6 +127,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     run: RunSettings = RunSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    memory: MemorySettings = MemorySettings()
     ui: UiSettings = UiSettings()
 
 

@@ -235,6 +235,17 @@ class Searched(Record):
     """Distinct texts written so far."""
     executed: int
     passed: int
+    lesson: str = ""
+    """Id of the lesson whose change passed."""
+
+
+class CheckAdded(Record):
+    """ADI took a check into the task: a test of its own, or a command that really runs the tests."""
+
+    kind: Literal["check-added"] = "check-added"
+    check: Check
+    replaces: str = ""
+    """The command that it stands for from now on, because that one ran no test; empty for a new check."""
 
 
 class Verdict(Record):
@@ -315,6 +326,7 @@ class RunEnded(Record):
 Payload = Annotated[
     RunStarted
     | CheckRan
+    | CheckAdded
     | PlanMade
     | Prompted
     | Completed

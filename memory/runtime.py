@@ -72,6 +72,10 @@ class ObservedTest(Record):
     """None for a test that passed, and for one beyond the first failing ones."""
 
 
+BOUND = 200_000
+"""Characters of evidence that is kept of one run."""
+
+
 class RuntimeEvidence(Record):
     """One run of one check, watched."""
 
@@ -112,3 +116,20 @@ class RuntimeEvidence(Record):
         """Lines of a file that the test ran."""
         covers = (self.covers[index] for index in test.covers)
         return {line for cover in covers if cover.path == path for line in cover.lines()}
+
+
+def bounded(evidence: RuntimeEvidence, limit: int = BOUND) -> RuntimeEvidence:
+    """The evidence within `limit` characters of JSON: passing tests go first, then lines, then values."""
+    failing = {"tests": evidence.failing}
+    bare = tuple(test.model_copy(update={"covers": ()}) for test in evidence.failing[:20])
+    dumb = tuple(test.model_copy(update={"raised": None}) for test in bare)
+    for change in (
+        {},
+        failing,
+        {"tests": bare, "covers": (), "imported": ()},
+        {"tests": dumb, "covers": (), "imported": ()},
+    ):
+        smaller = evidence.model_copy(update=change)
+        if len(smaller.model_dump_json()) <= limit:
+            return smaller
+    return evidence.model_copy(update={"tests": (), "covers": (), "imported": ()})

@@ -50,7 +50,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute(
             "CREATE VIRTUAL TABLE lesson_text USING fts5("
-            "id UNINDEXED, claim, words, tokenize = \"unicode61 tokenchars '_'\")"
+            "id UNINDEXED, place, claim, words, tokenize = \"unicode61 tokenchars '_'\")"
         )
 
 

@@ -1,0 +1,111 @@
+"""How the tests are run here, where the command that every repository of its kind has runs none.
+
+The commands come from the repository's own files: what its documents show, its CI runs, its Makefile and tox
+configuration hold. Each is a plain call of a test runner; it counts only when tests really ran, so that a
+command that always succeeds proves nothing. They run in the sandbox, as the tests themselves do.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from agent.run import Run
+from feedback.checks import check_of
+from feedback.files import text_of
+from memory.records import Check, CheckResult
+from sandbox.workcopy import WorkCopy
+
+TRIED: Final = 8
+"""Commands that are tried."""
+TEXT: Final = 60_000
+"""Characters read of one file."""
+_NAMES: Final = re.compile(
+    r"(?:README|CONTRIBUTING|HACKING|DEVELOP\w*|TESTING|AGENTS|CLAUDE)(?:\.\w+)?\Z|Makefile\Z|makefile\Z|tox\.ini\Z"
+    r"|setup\.cfg\Z|justfile\Z|noxfile\.py\Z|\.env[.\w-]*\Z|\.travis\.yml\Z|\.gitlab-ci\.yml\Z",
+    re.I,
+)
+_WORKFLOW: Final = re.compile(
+    r"\.github/workflows/[^/]+\.ya?ml\Z|docs?/[^/]*(?:test|develop|contribut)[^/]*\Z", re.I
+)
+_ASSIGNED: Final = r"(?:[A-Za-z_][A-Za-z0-9_]*=[\w./:@,+-]*[ \t]+)"
+_RUNNER: Final = (
+    r"(?:(?:poetry|pipenv|uv|hatch|pdm) run )?(?:python3?(?: -[BIsW] ?\w*)* -m )?"
+    r"(?:pytest|py\.test|unittest|nose2|tox|make|go test|cargo test|npm test|npm run|npx|node --test|ctest"
+    r"|phpunit|vendor/bin/phpunit|mvn|\./mvnw)"
+)
+_COMMAND: Final = re.compile(
+    rf"(?P<command>{_ASSIGNED}*{_RUNNER}(?:[ \t]+[\w./:=@,+*'\"\[\]-]+)*)[ \t]*(?:#.*|`.*)?$"
+)
+_LEAD: Final = re.compile(
+    r"^(?:[\s$>*-]|\d+\.|@|run:|script:|commands?\s*=|`|#\s*(?=\w+=))*\s*(?:export\s+)?"
+)
+_VARIABLE: Final = re.compile(
+    rf"^{_LEAD.pattern[1:]}(?P<name>[A-Z][A-Z0-9_]{{1,40}})\s*[=:]\s*[\"']?(?P<value>[\w./:@,+-]+)[\"']?\s*$"
+)
+_MISSING: Final = re.compile(
+    r"KeyError: '(?P<key>[A-Z][A-Z0-9_]{1,40})'|\b(?P<named>[A-Z][A-Z0-9]*_[A-Z0-9_]{1,40})\b"
+)
+_TESTS: Final = re.compile(r"\b(?:tests?|check|pytest|unittest|py\.test|nose2)\b")
+
+
+def discover(run: Run) -> None:
+    """Where a detected check ran no test at all, take the first command of the repository's own that does."""
+    for result in run.baseline:
+        check = run.named(result.check)
+        if check.origin != "found" or check.kind == "command" or ran_tests(result) or result.passed:
+            continue
+        for command in list(commands(run.files, check, result))[:TRIED]:
+            tried = check_of(command, check.name).model_copy(update={"origin": "found"})
+            found = run.check(tried, "candidate")
+            if ran_tests(found):
+                run.replace_check(tried, found)
+                return
+
+
+def ran_tests(result: CheckResult) -> bool:
+    """True when the check ran at least one test to an end that is the test's own."""
+    broken = {"ImportError", "ModuleNotFoundError", "fixture", "collection"}
+    own = [item for item in result.failures if item.error not in broken and "::" in item.test]
+    return bool(result.tests_passed or (result.tests_failed and own))
+
+
+def commands(files: WorkCopy, check: Check, result: CheckResult) -> Iterator[str]:
+    """Commands worth a try, most promising first, each once."""
+    texts = [text_of(files, path)[:TEXT] for path in _places(files)]
+    found = [command for text in texts for line in text.splitlines() if (command := _command(line))]
+    values = {
+        match["name"]: match["value"]
+        for text in texts
+        for line in text.splitlines()
+        if (match := _VARIABLE.match(line))
+    }
+    missing = [match["key"] or match["named"] for match in _MISSING.finditer(result.output)]
+    wanted = [name for name in dict.fromkeys(missing) if name in values]
+    with_values = " ".join(f"{name}={values[name]}" for name in wanted)
+    # The same runner as the detected one proves the same kind of thing; `make test` may be anything.
+    same = [command for command in found if check_of(command).kind == check.kind]
+    rest = [command for command in found if command not in same and _TESTS.search(command)]
+    own = [f"{with_values} {check.command}"] if with_values else []
+    both = [f"{with_values} {command}" for command in same] if with_values else []
+    yield from dict.fromkeys(command for command in (*own, *same, *both, *rest) if command != check.command)
+
+
+def _places(files: WorkCopy) -> list[str]:
+    """Files that may tell, those at the root first."""
+    paths = [
+        path for path in files.paths() if _NAMES.match(PurePosixPath(path).name) or _WORKFLOW.search(path)
+    ]
+    return sorted(paths, key=lambda path: (path.count("/"), path))[:20]
+
+
+def _command(line: str) -> str:
+    """The call of a test runner on a line, without prompt signs; empty for anything more than that."""
+    inner = re.search(r"`([^`]+)`", line)
+    text = _LEAD.sub("", inner[1] if inner else line).strip()
+    match = _COMMAND.match(text)
+    if match is None or not _TESTS.search(match["command"]):
+        return ""
+    return re.sub(r"^(?:poetry|pipenv|uv|hatch|pdm) run ", "", match["command"].strip()).replace(
+        "python -m", "python3 -m"
+    )
