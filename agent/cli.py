@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "log": ("agent.cli_log", "log", "List past runs and how they ended."),
     "show": ("agent.cli_log", "show", "Show one run: plan, steps, verdict, diff."),
     "replay": ("agent.cli_log", "replay", "Play a run back as it looked."),
+    "memory": ("agent.cli_memory", "app", "What ADI has learned: list, correct, forget, write out."),
     "prepare": ("agent.cli_prepare", "prepare", "Install what a repository's checks need, shown first."),
     "model": ("agent.cli_model", "app", "List, fetch and verify models."),
     "serve": ("agent.cli_model", "serve", "Serve a model to this machine."),

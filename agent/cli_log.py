@@ -28,7 +28,7 @@ def log(
     from agent.display_log import run_rows, run_table, runs_document
     from agent.inert import inert_line
 
-    root = None if everywhere else _root(repo)
+    root = None if everywhere else root_of(repo)
     with _store() as store:
         runs = store.runs(str(root) if root else None, limit)
     console = _console()
@@ -115,7 +115,7 @@ def _console() -> "Console":
     return make_console(sys.stdout)
 
 
-def _root(repo: Path | None) -> Path | None:
+def root_of(repo: Path | None) -> Path | None:
     """The repository's root; None when none was named and this is none."""
     from sandbox.errors import NotARepository
     from sandbox.repository import locate

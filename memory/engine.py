@@ -48,6 +48,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
         _check_is_ours(connection)
         _choose_journal(connection)
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # what is forgotten leaves no bytes behind
     except BaseException:
         connection.close()
         raise

@@ -3,6 +3,7 @@
 StoreError
 ├── NotFound          no run of that id
 ├── Ambiguous         an id prefix that several runs share
+├── LessonExists      another lesson says the same
 ├── RepoBusy          another live run holds the repository
 ├── StoreUnavailable  the file or its directory cannot be opened
 ├── StoreReadOnly     it can be read, not written
@@ -30,11 +31,17 @@ class NotFound(StoreError):
 
 
 class Ambiguous(StoreError):
-    """Several runs match the short id; `matches` holds their full ids, newest first."""
+    """Several runs or lessons match the short id; `matches` holds their full ids, newest first."""
 
-    def __init__(self, prefix: str, matches: tuple[str, ...]) -> None:
-        super().__init__(f"{prefix!r} matches {len(matches)} runs: {', '.join(matches[:5])}", "adi log --all")
+    def __init__(
+        self, prefix: str, matches: tuple[str, ...], what: str = "runs", hint: str = "adi log --all"
+    ) -> None:
+        super().__init__(f"{prefix!r} matches {len(matches)} {what}: {', '.join(matches[:5])}", hint)
         self.matches = matches
+
+
+class LessonExists(StoreError):
+    """Another lesson says the same thing."""
 
 
 class RepoBusy(StoreError):

@@ -120,16 +120,14 @@ class Lessons:
                 row.used = now()
 
     def edit(self, lesson_id: str, claim: str) -> Lesson:
-        """Give a lesson other words; it counts as the person's own from then on."""
+        """Give a lesson other words; it counts as the person's own from then on. Raises LessonExists."""
         with self._store.writing() as session:
             row = _found(session, lesson_id)
-            row.claim, row.author, row.changed = claim, "user", now()
-            row.key = _key(_lesson(session, row))
-            twin = session.exec(
-                select(LessonRow).where(LessonRow.key == row.key, LessonRow.id != row.id)
-            ).first()
+            key = _key(_lesson(session, row).model_copy(update={"claim": claim}))
+            twin = session.exec(select(LessonRow).where(LessonRow.key == key, LessonRow.id != row.id)).first()
             if twin is not None:
-                raise errors.Ambiguous(claim, (twin.id, row.id))
+                raise errors.LessonExists(f"lesson {twin.id} says this already", f"adi memory show {twin.id}")
+            row.key, row.claim, row.author, row.changed = key, claim, "user", now()
             wording.index(session, row.id, wording.place_token(row.scope, row.place), row.claim, row.words)
             row.status = status_of(_lesson(session, row))
             return _lesson(session, row)
@@ -214,7 +212,7 @@ def _found(session: Session, id_prefix: str) -> LessonRow:
     if not id_prefix or not rows:
         raise errors.NotFound(f"no lesson {id_prefix!r}", _LIST)
     if len(rows) > 1 and rows[0].id != wanted:
-        raise errors.Ambiguous(id_prefix, tuple(row.id for row in rows))
+        raise errors.Ambiguous(id_prefix, tuple(row.id for row in rows), "lessons", _LIST)
     return rows[0]
 
 

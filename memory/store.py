@@ -39,7 +39,7 @@ from memory.records import (
     UserActed,
     Verdict,
 )
-from memory.tables import ArtifactRow, ClaimRow, EventRow, RunRow
+from memory.tables import ArtifactRow, ClaimRow, EventRow, FailureRow, RunRow
 
 PRECIOUS = (UserActed, Verdict, Applied, RunEnded)
 """Events that must survive loss of power: a person's time, or a change in their tree, hangs on them."""
@@ -110,6 +110,8 @@ class Store:
             seq = row.last_seq
             views.add_to_row(row, payload, now)
             session.add(_event_row(run_id, seq, now, payload))
+            session.flush()
+            session.add_all(views.failure_rows(run_id, seq, payload))
             if isinstance(payload, RunEnded):
                 session.execute(delete(ClaimRow).where(col(ClaimRow.run_id) == run_id))
         return Event(run_id=run_id, seq=seq, at=now, payload=payload)
@@ -171,6 +173,17 @@ class Store:
         """The run as one attempt at its task. Raises what `events` raises."""
         return views.trajectory(self.events(run_id))
 
+    def failures(self, signature: str, limit: int = 50) -> list[tuple[str, str]]:
+        """Run and test of failures with this error signature, the newest first."""
+        query = (
+            select(FailureRow.run_id, FailureRow.test)
+            .where(FailureRow.signature == signature)
+            .order_by(col(FailureRow.run_id).desc(), col(FailureRow.seq).desc())
+            .limit(limit)
+        )
+        with self.reading() as session:
+            return [(run_id, test) for run_id, test in session.exec(query)]
+
     def pending(self, repo: str) -> list[RunSummary]:
         """Runs whose result waits for a person, newest first; a conflict left its change waiting too.
 
@@ -227,6 +240,13 @@ class Store:
             session.execute(
                 delete(ClaimRow).where(col(ClaimRow.repo) == repo, col(ClaimRow.run_id) == run_id)
             )
+
+    def compact(self) -> None:
+        """Rewrite the file without what was deleted. Raises what `append` raises."""
+        self._check_owner()
+        with self._lock, engine.named_errors(self._path):
+            self._check_file()
+            self._connection.execute("VACUUM")
 
     def close(self) -> None:
         """Close the file; idempotent."""

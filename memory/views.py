@@ -7,6 +7,7 @@ from memory.records import (
     ActionEnded,
     ActionStarted,
     Applied,
+    CheckRan,
     Completed,
     Completion,
     Event,
@@ -23,7 +24,11 @@ from memory.records import (
     Trajectory,
     Verdict,
 )
-from memory.tables import RunRow
+from memory.signature import signature
+from memory.tables import FailureRow, RunRow
+
+FAILURES = 20
+"""Failures of one check that are kept for search."""
 
 _NO_COMPLETION = Completion(text="", finish_reason="stop")
 """Stands where a rule, not the model, chose the action."""
@@ -44,6 +49,18 @@ def add_to_row(row: RunRow, payload: Payload, at: str) -> None:
             row.applied_at = "" if payload.undone else at
         case RunEnded():
             row.ended, row.stop, row.seconds = at, payload.stop.value, payload.seconds
+
+
+def failure_rows(run_id: str, seq: int, payload: Payload) -> list[FailureRow]:
+    """What search needs of the failures that a check showed; those of candidates are left out."""
+    if not isinstance(payload, CheckRan) or payload.purpose == "candidate" or payload.result.passed:
+        return []
+    return [
+        FailureRow(
+            run_id=run_id, seq=seq, position=number, signature=signature(failure), test=failure.test[:500]
+        )
+        for number, failure in enumerate(payload.result.failures[:FAILURES])
+    ]
 
 
 def summary(row: RunRow) -> RunSummary:
