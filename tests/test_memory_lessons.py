@@ -133,7 +133,7 @@ def test_every_recalled_lesson_says_why(lessons: Lessons) -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ("cannot open /home/a/x.txt at line 12", "cannot open /tmp/pytest-3/y.txt at line 7"),
+        ("cannot open /srv/a/x.txt at line 12", "cannot open /tmp/pytest-3/y.txt at line 7"),
         ("<Thing object at 0x7f3a> is bad", "<Thing object at 0x11> is bad"),
         ("invalid literal for int() with base 10: 'a b'", "invalid literal for int() with base 10: 'c d e'"),
         ("took 3.5 s since 2026-11-27T10:00:00Z", "took 12 s since 2025-01-02 03:04:05"),
