@@ -13,7 +13,7 @@ from typing import Final
 from agent.run import Run
 from feedback.checks import check_of
 from feedback.files import text_of
-from memory.records import Check, CheckResult
+from memory.records import Check, CheckResult, Failure
 from sandbox.workcopy import WorkCopy
 
 TRIED: Final = 8
@@ -46,6 +46,8 @@ _VARIABLE: Final = re.compile(
 _MISSING: Final = re.compile(
     r"KeyError: '(?P<key>[A-Z][A-Z0-9_]{1,40})'|\b(?P<named>[A-Z][A-Z0-9]*_[A-Z0-9_]{1,40})\b"
 )
+_SETTING: Final = re.compile(r"KeyError: '(?P<key>[A-Z][A-Z0-9_]{1,40})'")
+_BROKEN: Final = frozenset({"ImportError", "ModuleNotFoundError", "fixture", "collection"})
 _TESTS: Final = re.compile(r"\b(?:tests?|check|pytest|unittest|py\.test|nose2)\b")
 
 
@@ -57,17 +59,31 @@ def discover(run: Run) -> None:
             continue
         for command in list(commands(run.files, check, result))[:TRIED]:
             tried = check_of(command, check.name).model_copy(update={"origin": "found"})
-            found = run.check(tried, "candidate")
+            found = run.check(tried, "gather")
             if ran_tests(found):
                 run.replace_check(tried, found)
                 return
 
 
 def ran_tests(result: CheckResult) -> bool:
-    """True when the check ran at least one test to an end that is the test's own."""
-    broken = {"ImportError", "ModuleNotFoundError", "fixture", "collection"}
-    own = [item for item in result.failures if item.error not in broken and "::" in item.test]
-    return bool(result.tests_passed or (result.tests_failed and own))
+    """True when a test ran to an end of its own: not stopped by an import, a fixture or a missing setting."""
+    if result.tests_passed:
+        return True
+    settings = {match["key"] for item in result.failures if (match := _SETTING.search(_told(item)))}
+    everywhere = len(settings) == 1 and all(_SETTING.search(_told(item)) for item in result.failures)
+    return not everywhere and any(_begun(item) for item in result.failures)
+
+
+def _begun(failure: Failure) -> bool:
+    """False for what fails before any test: a file that cannot be imported, a runner that cannot start."""
+    unstarted = (
+        failure.test == "pytest start" or failure.test.endswith(".py") or "_FailedTest" in failure.test
+    )
+    return not unstarted and failure.error not in _BROKEN
+
+
+def _told(failure: Failure) -> str:
+    return f"{failure.error}: {failure.message}"
 
 
 def commands(files: WorkCopy, check: Check, result: CheckResult) -> Iterator[str]:

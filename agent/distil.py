@@ -5,7 +5,7 @@ instead, what was tried in vain, which checks are slow or flaky. What the model 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -96,8 +96,9 @@ class Past:
         return found
 
     def before(self) -> list[CheckResult]:
-        """How the checks stood before anything was changed."""
-        return [e.result for e in self.events if isinstance(e, CheckRan) and e.purpose == "gather"]
+        """How the checks stood before anything was changed, by the command that ran them last."""
+        gathered = (e.result for e in self.events if isinstance(e, CheckRan) and e.purpose == "gather")
+        return list({result.check: result for result in gathered}.values())
 
     def signatures(self) -> list[str]:
         """Error signatures of what failed at the beginning, each once."""
@@ -211,7 +212,7 @@ def _vain(past: Past) -> Iterator[Told]:
     signatures = past.signatures()
     if past.stop not in VAIN or not signatures or not searched:
         return
-    tried = sum(max(e.executed for e in group) for group in _by_strategy(searched).values())
+    tried = max(event.executed for event in searched)
     places = list(dict.fromkeys(event.place.partition(":")[0] for event in searched))[:3]
     draft = Draft(
         kind="pitfall",
@@ -222,13 +223,6 @@ def _vain(past: Past) -> Iterator[Told]:
         content={"signature": signatures[0], "tree": past.task.tree},
     )
     yield _told(past, draft, f"the run ended as {past.stop.value}")
-
-
-def _by_strategy(searched: Iterable[Searched]) -> dict[str, list[Searched]]:
-    groups: dict[str, list[Searched]] = {}
-    for event in searched:
-        groups.setdefault(event.strategy, []).append(event)
-    return groups
 
 
 def _facts(past: Past, previous: Past | None) -> Iterator[Told]:
@@ -261,7 +255,7 @@ def _failing(past: Past) -> set[str]:
     return {failure.test for result in past.before() for failure in result.failures}
 
 
-def testimony(past: Past) -> Iterator[tuple[str, Evidence]]:
+def witness(past: Past) -> Iterator[tuple[str, Evidence]]:
     """What the run says about the lessons that it was given: id of the lesson, and the evidence."""
     recalled = [lesson for event in past.events if isinstance(event, Recalled) for lesson in event.lessons]
     helped = {event.lesson for event in past.events if isinstance(event, Searched) and event.passed}

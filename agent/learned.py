@@ -21,6 +21,7 @@ _TOKEN: Final = re.compile(
     r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[A-Za-z_]\w*|\d+(?:\.\d+)?|==|!=|<=|>=|//|\*\*|->|:=|&&|\|\||\s+|.",
     re.S,
 )
+_HUNK: Final = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*\Z")
 KEYWORDS: Final = frozenset(
     re.findall(
@@ -69,18 +70,23 @@ def changes_in(diff: str) -> list[tuple[str, Change]]:
         gone.clear()
         come.clear()
 
-    in_hunk = False
+    left = [0, 0]  # lines of the hunk that are still to come, of the old and of the new text
     for line in [*diff.splitlines(), ""]:
-        if in_hunk and line.startswith("-"):
+        if left[0] and line.startswith("-"):
             if come:
                 close()
             gone.append(line[1:])
-        elif in_hunk and line.startswith("+"):
+            left[0] -= 1
+        elif left[1] and line.startswith("+"):
             come.append(line[1:])
+            left[1] -= 1
         elif not line.startswith("\\"):
             close()
-            in_hunk = line.startswith("@@") or (in_hunk and line.startswith(" "))
-            if not in_hunk and line.startswith("+++ "):
+            if head := _HUNK.match(line):
+                left = [int(head[1] or 1), int(head[2] or 1)]
+            elif any(left):
+                left = [max(0, count - 1) for count in left]
+            elif line.startswith("+++ "):
                 path = line[4:].strip().removeprefix("b/")
     return found
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from agent.distil import Past, distil, testimony
+from agent.distil import Past, distil, witness
 from agent.syntax import language_of
 from memory.lessons import Lessons
 from memory.records import Event, Learned, Noted, Payload, Recalled, RunEnded, Verdict
@@ -76,7 +76,7 @@ def percolate(recorder: Recorder, ended: RunEnded) -> None:
             recorder.emit(
                 Learned(lesson_id=lesson.id, claim=lesson.claim, stance=stance, why=told.evidence.why)
             )
-        for lesson_id, evidence in testimony(past):
+        for lesson_id, evidence in witness(past):
             lesson = lessons.testify(lesson_id, evidence)
             stance = "retired" if lesson.status == "retired" else evidence.stance
             recorder.emit(Learned(lesson_id=lesson.id, claim=lesson.claim, stance=stance, why=evidence.why))
