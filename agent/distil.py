@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from agent.hunks import added
 from agent.learned import KEYWORDS, Change, changes_in, difference
 from feedback.evidence import is_test_path
 from memory.recall import kind_of_error
@@ -299,8 +300,7 @@ def _edited(past: Past) -> Iterator[tuple[str, str]]:
 
 def _added(diff: str) -> set[str]:
     """Words of the lines that a diff adds."""
-    lines = (line[1:] for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++"))
-    return {word for line in lines for name in _WORD.findall(line) for word in (name, *name.split("."))}
+    return {word for line in added(diff) for name in _WORD.findall(line) for word in (name, *name.split("."))}
 
 
 def _said(reason: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from agent import context
 from agent.drafts import draft
-from agent.learned import changes_in
+from agent.hunks import added
 from agent.localize import suspects
 from agent.mechanisms import Mechanism
 from agent.run import Run
@@ -233,8 +233,7 @@ class Attempt:
 
     def _objection(self) -> str:
         """What the person is known not to want of the present change, in their words, said once."""
-        added = changes_in(self.run.files.diff().decode("utf-8", "replace"))
-        lines = [line for _, change in added for line in change.after]
+        lines = added(self.run.files.diff().decode("utf-8", "replace"))
         found = [item for item in self.run.memory.objections(lines) if item.id not in self.objected]
         self.objected |= {item.id for item in found}
         return "; ".join(item.claim for item in found)

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from agent.hunks import added, regions
+
 MOST: Final = 3
 """Lines removed or added of a change that is small enough to be tried elsewhere."""
 LINE: Final = 300
@@ -21,7 +23,6 @@ _TOKEN: Final = re.compile(
     r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[A-Za-z_]\w*|\d+(?:\.\d+)?|==|!=|<=|>=|//|\*\*|->|:=|&&|\|\||\s+|.",
     re.S,
 )
-_HUNK: Final = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*\Z")
 KEYWORDS: Final = frozenset(
     re.findall(
@@ -53,52 +54,28 @@ def changes(old: str, new: str) -> list[Change]:
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "equal":
             continue
-        gone, come = _dedented(before[i1:i2]), _dedented(after[j1:j2])
-        if come and len(gone) <= MOST and len(come) <= MOST and any(line.strip() for line in come):
-            found.append(Change(gone, come))
+        if _is_small(before[i1:i2], after[j1:j2]):
+            found.append(Change(_dedented(before[i1:i2]), _dedented(after[j1:j2])))
     return found
 
 
 def changes_in(diff: str) -> list[tuple[str, Change]]:
     """Path and small changes of a unified diff, in their order; the large ones are left out."""
-    found: list[tuple[str, Change]] = []
-    path, gone, come = "", list[str](), list[str]()
+    return [
+        (region.path, Change(_dedented(region.gone), _dedented(region.come)))
+        for region in regions(diff)
+        if _is_small(region.gone, region.come)
+    ]
 
-    def close() -> None:
-        if path and come and len(gone) <= MOST and len(come) <= MOST and any(line.strip() for line in come):
-            found.append((path, Change(_dedented(gone), _dedented(come))))
-        gone.clear()
-        come.clear()
 
-    left = [0, 0]  # lines of the hunk that are still to come, of the old and of the new text
-    for line in [*diff.splitlines(), ""]:
-        if left[0] and line.startswith("-"):
-            if come:
-                close()
-            gone.append(line[1:])
-            left[0] -= 1
-        elif left[1] and line.startswith("+"):
-            come.append(line[1:])
-            left[1] -= 1
-        elif not line.startswith("\\"):
-            close()
-            if head := _HUNK.match(line):
-                left = [int(head[1] or 1), int(head[2] or 1)]
-            elif any(left):
-                left = [max(0, count - 1) for count in left]
-            elif line.startswith("+++ "):
-                path = line[4:].strip().removeprefix("b/")
-    return found
+def _is_small(gone: Sequence[str], come: Sequence[str]) -> bool:
+    return len(gone) <= MOST and len(come) <= MOST and any(line.strip() for line in come)
 
 
 def difference(first: str, second: str) -> list[Change]:
     """What one diff adds in place of what another one adds."""
-    before, after = ("\n".join(_added(diff)) for diff in (first, second))
+    before, after = ("\n".join(added(diff)) for diff in (first, second))
     return [change for change in changes(before, after) if change.before]
-
-
-def _added(diff: str) -> list[str]:
-    return [line[1:] for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")]
 
 
 def _dedented(lines: Sequence[str]) -> tuple[str, ...]:

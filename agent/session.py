@@ -20,6 +20,7 @@ from agent.person import Person
 from agent.remember import Remembered
 from agent.run import Desk, Run
 from agent.settings import Directories, Settings, directories
+from agent.survival import revisit
 from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
 from memory.lessons import Lessons
@@ -331,6 +332,7 @@ def open_session(
             on_output=on_output,
         )
         session.recover()
+        revisit(store, repo)
         yield session
 
 
