@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from agent import agents_file
 from agent.context import listed
 from agent.mechanisms import Mechanism
 from agent.percolate import Recorder
@@ -185,8 +186,8 @@ class Run:
                 self._listing = repo_map(start, self.task.prompt, self.count_text)
             else:
                 self._listing = listed(start.paths())
-            if self.memory.told:
-                self._listing += f"\n\n{self.memory.told}"
+            known = (agents_file.told(start, self.count_text), self.memory.told)
+            self._listing = "\n\n".join([self._listing, *filter(None, known)])
         return self._listing
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import agents_file
 from agent.discover import commands, ran_tests
 from agent.person import Decision, Unattended
 from agent.settings import directories
@@ -298,3 +299,24 @@ class Unlearning:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
+
+
+def test_rules_of_agents_md_are_shown_and_nothing_else_of_it(make_repo: RepoFactory) -> None:
+    text = "# Rules\n\n- Never use `round`.\n- The weather\x1b[31m is nice\n\n1. Keep it small\n"
+    files = files_of(make_repo({"AGENTS.md": text, "CLAUDE.md": "- Always shout\n"}))
+    assert list(agents_file.rules(files)) == ["Never use `round`.", "Keep it small"]
+    assert agents_file.told(files, len, tokens=60).splitlines()[1:] == ["- Never use `round`."]
+    assert agents_file.told(files_of(make_repo({"a.py": ""}, "bare")), len) == ""
+
+
+def test_the_model_reads_the_rules(make_repo: RepoFactory) -> None:
+    repo = make_repo({**FILES, "AGENTS.md": "- Never use round.\n"})
+    asked: list[str] = []
+
+    def listen(question: Asked) -> str:
+        asked.extend(message.content for message in question.messages)
+        return ""
+
+    with open_local(repo, listen, YES) as session:
+        session.run("the tax is wrong", (COMMAND,))
+    assert any("- Never use round." in text for text in asked)
