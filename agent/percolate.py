@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from agent.distil import Past, distil, witness
 from agent.syntax import language_of
 from memory.lessons import Lessons
-from memory.records import Event, Learned, Noted, Payload, Recalled, RunEnded, Verdict
+from memory.records import Event, Learned, Noted, Payload, Recalled, RunEnded, Task, UserActed, Verdict
 from memory.signature import signature
 from memory.store import Store
 
@@ -42,8 +43,24 @@ class Recorder:
         return self.store.put_artifact(content)
 
 
+NEXT: Final = timedelta(minutes=30)
+"""A task within this time of the last one's end may be an answer to it."""
+TYPED: Final = 1_000
+"""Characters kept of it."""
 LANGUAGES: Final = 2_000
 """Files whose endings are looked at to tell a repository's languages."""
+
+
+def typed_next(store: Store, run_id: str, task: Task) -> None:
+    """Tell the run before this one, where it ended a moment ago, what the person typed next."""
+    for summary in store.runs(task.repo, limit=3):
+        if summary.id == run_id or not summary.ended:
+            continue
+        since = datetime.now(UTC) - datetime.fromisoformat(summary.ended)
+        if timedelta(0) <= since <= NEXT:
+            acted = UserActed(action="next", detail=task.prompt[:TYPED], seconds=since.total_seconds())
+            store.append(summary.id, acted)
+        return
 
 
 def remember(run: "Run") -> None:

@@ -15,7 +15,7 @@ from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
 from agent.mechanisms import Mechanism
 from agent.models import named
-from agent.percolate import Listener, Recorder, percolate
+from agent.percolate import Listener, Recorder, percolate, typed_next
 from agent.person import Person
 from agent.remember import Remembered
 from agent.run import Desk, Run
@@ -111,6 +111,7 @@ class Session:
         recorder.tell(self.store.events(run_id)[0])
         with self._ended(recorder) as finish:
             self.store.claim_repo(str(copied.repo), run_id)
+            typed_next(self.store, run_id, task)
             for note in copied.notes:
                 recorder.emit(Noted(level="warning", text=note))
             return finish(self._work(task, files, recorder, memory))

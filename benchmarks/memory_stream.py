@@ -1,4 +1,4 @@
-"""Measures what the memory saves on a stream of related tasks: the same tasks and person, with it and without.
+"""Measures what the memory saves on a stream of related tasks: same tasks and person, with it and without.
 
 Run: python -m benchmarks.memory_stream OUT [--arm with|without|both] [--report]
 

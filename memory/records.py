@@ -258,10 +258,20 @@ class Verdict(Record):
 class UserActed(Record):
     kind: Literal["user-acted"] = "user-acted"
     action: Literal[
-        "accept", "reject", "edit-plan", "edit-diff", "view-diff", "undo", "interrupt", "auto-accept", "defer"
+        "accept",
+        "reject",
+        "edit-plan",
+        "edit-diff",
+        "view-diff",
+        "undo",
+        "interrupt",
+        "auto-accept",
+        "defer",
+        "next",
     ]
+    """`next`: the task that was typed here soon after the run had ended."""
     detail: str = ""
-    """The person's own words, such as the reason of a rejection."""
+    """The person's own words, such as the reason of a rejection, or the next task."""
     seconds: float = 0.0
     """How long the question stood open."""
 

@@ -25,6 +25,7 @@ from memory.records import (
     Searched,
     Status,
     Stop,
+    UserActed,
 )
 from memory.store import Store
 from model.scripted import Asked
@@ -289,12 +290,12 @@ def test_a_run_whose_distillation_fails_is_as_good_as_any(make_repo: RepoFactory
 
 
 class Unlearning:
-    """A store that cannot list earlier runs."""
+    """A store that cannot give patches back."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def runs(self, *_: object, **__: object) -> None:
+    def artifact(self, _: str) -> None:
         raise OSError("the disk fails")
 
     def __getattr__(self, name: str) -> object:
@@ -320,3 +321,12 @@ def test_the_model_reads_the_rules(make_repo: RepoFactory) -> None:
     with open_local(repo, listen, YES) as session:
         session.run("the tax is wrong", (COMMAND,))
     assert any("- Never use round." in text for text in asked)
+
+
+def test_a_run_knows_what_was_typed_next(make_repo: RepoFactory) -> None:
+    repo = make_repo(FILES)
+    first = first_run(repo)
+    with open_local(repo, silent, YES) as session:
+        session.run("no, it must be rounded", (COMMAND,))
+    (acted,) = [e for e in told(first, UserActed) if isinstance(e, UserActed) and e.action == "next"]
+    assert (acted.detail, acted.seconds < 60) == ("no, it must be rounded", True)
