@@ -19,8 +19,9 @@ from agent.settings import Directories, Settings, directories, load
 from sandbox.repository import locate
 
 if TYPE_CHECKING:
+    from agent.percolate import Listener
     from agent.session import Outcome, Session
-    from memory.records import RunSummary
+    from memory.records import Event, RunSummary
 
 Repo = Annotated[Path, typer.Option("--repo", help="Directory in the git repository.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the change when the verdict does.")]
@@ -72,11 +73,21 @@ def somebody_is_there() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
 
 
-def session_of(f: Front) -> "contextlib.AbstractContextManager[Session]":
-    """The session behind the front."""
+def explain_lessons(event: "Event") -> None:
+    """Say of every lesson that a run is given why it was chosen, and what it costs."""
+    from memory.records import Recalled
+
+    if isinstance(event.payload, Recalled):
+        for lesson in event.payload.lessons:
+            cost = f"{lesson.tokens} tokens of the prompt" if lesson.tokens else "not shown to the model"
+            tell(f"memory: {lesson.lesson_id} {lesson.claim} [{lesson.why}; {cost}]", sys.stderr)
+
+
+def session_of(f: Front, *more: "Listener") -> "contextlib.AbstractContextManager[Session]":
+    """The session behind the front; `more` hear of its events too."""
     from agent.session import open_session
 
-    listeners = [f.display.on_event, f.output.on_event]
+    listeners = [f.display.on_event, f.output.on_event, *more]
     return open_session(
         f.settings, f.repo, f.person, listeners, on_text=f.display.on_text, on_output=f.display.on_output
     )
@@ -101,6 +112,10 @@ def run(
     model: Annotated[str | None, typer.Option(help="Model by name.")] = None,
     url: Annotated[str | None, typer.Option(help="OpenAI-compatible server to ask.")] = None,
     color: Color = None,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Without what earlier runs taught.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell which lessons it was given, and why.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict and the end.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every model call and candidate.")] = False,
 ) -> None:
@@ -111,12 +126,13 @@ def run(
     flags: dict[str, dict[str, object]] = {
         "run": {"steps": steps, "wall_s": time, "completion_tokens": tokens, "checks": check or None},
         "model": {"name": model, "url": url},
+        "memory": {"recall": False if no_memory else None},
         "ui": {"color": color},
     }
     form, verbosity = _format(output_format), -1 if quiet else int(verbose)
     with front(repo, flags, yes=yes, review_plans=not no_plan_review, form=form, verbosity=verbosity) as f:
         try:
-            with session_of(f) as session:
+            with session_of(f, *([explain_lessons] if explain else [])) as session:
                 outcome = _with_packages(f, lambda: session.run(prompt, f.settings.run.checks))
         except BaseException as error:
             f.output.fail(error)
