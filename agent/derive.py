@@ -19,6 +19,8 @@ from memory.records import Check
 from sandbox.workcopy import WorkCopy
 
 FOLDER = ".adi_quoted"
+LOADS = "loads"
+"""Name of the check that files can be read by their language at all."""
 _REPORT = re.compile(r"(?m)^=+ FAILURES =+$")
 TARGETS = 3
 """Files that examples are looked for."""
@@ -92,7 +94,7 @@ def loads(files: WorkCopy, prompt: str) -> tuple[Check, ...]:
     """
     paths = targets(files, prompt)
     commands = [_READS[language_key(path)].format(shlex.quote(path)) for path in paths]
-    return (Check(name="loads", command=" && ".join(commands), origin="written"),) if commands else ()
+    return (Check(name=LOADS, command=" && ".join(commands), origin="written"),) if commands else ()
 
 
 _READS = {

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
+from agent.derive import LOADS
 from agent.run import Run
 from feedback.checks import check_of
 from feedback.files import text_of
@@ -52,16 +53,18 @@ _TESTS: Final = re.compile(r"\b(?:tests?|check|pytest|unittest|py\.test|nose2)\b
 
 
 def discover(run: Run) -> None:
-    """Where a detected check ran no test at all, take the first command of the repository's own that does."""
+    """Where a check that ADI chose ran no test, take the first command of the repository's own that does."""
     for result in run.baseline:
         check = run.named(result.check)
-        if check.origin != "found" or check.kind == "command" or ran_tests(result) or result.passed:
+        detected = check.origin == "found" and check.kind != "command"
+        if check.name != LOADS and (not detected or result.passed or ran_tests(result)):
             continue
         for command in list(commands(run.files, check, result))[:TRIED]:
-            tried = check_of(command, check.name).model_copy(update={"origin": "found"})
+            name = "tests" if check.name == LOADS else check.name
+            tried = check_of(command, name).model_copy(update={"origin": "found"})
             found = run.check(tried, "gather")
             if ran_tests(found):
-                run.replace_check(tried, found)
+                run.replace_check(check, tried, found)
                 return
 
 
@@ -100,7 +103,7 @@ def commands(files: WorkCopy, check: Check, result: CheckResult) -> Iterator[str
     wanted = [name for name in dict.fromkeys(missing) if name in values]
     with_values = " ".join(f"{name}={values[name]}" for name in wanted)
     # The same runner as the detected one proves the same kind of thing; `make test` may be anything.
-    same = [command for command in found if check_of(command).kind == check.kind]
+    same = [command for command in found if check_of(command).kind == check.kind != "command"]
     rest = [command for command in found if command not in same and _TESTS.search(command)]
     own = [f"{with_values} {check.command}"] if with_values else []
     both = [f"{with_values} {command}" for command in same] if with_values else []

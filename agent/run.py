@@ -209,14 +209,13 @@ class Run:
         self.recorder.emit(CheckAdded(check=check))
         self.note("info", f"{check.name}: a test of ADI's own fails now, and shows the goal")
 
-    def replace_check(self, check: Check, before: CheckResult) -> None:
-        """Take a command that runs the tests in place of the check of this name, which ran none."""
-        old = self.named(check.name)
-        others = (check if item.name == check.name else item for item in self.task.checks)
-        self.task = self.task.model_copy(update={"checks": tuple(others)})
-        self.baseline = tuple(before if item.check == check.name else item for item in self.baseline)
+    def replace_check(self, old: Check, check: Check, before: CheckResult) -> None:
+        """Take a command that runs the tests in place of a check that ran none; `before` is how it ended."""
+        checks = tuple(check if item.name == old.name else item for item in self.task.checks)
+        self.task = self.task.model_copy(update={"checks": checks})
+        self.baseline = tuple(before if item.check == old.name else item for item in self.baseline)
         self.recorder.emit(CheckAdded(check=check, replaces=old.command))
-        self.note("info", f"{check.name}: `{old.command}` runs no test here, `{check.command}` does")
+        self.note("info", f"{old.name} runs no test here; `{check.command}`, found in the repository, does")
 
     def spend(self) -> None:
         """Raises BudgetSpent when a limit is reached; called before everything that costs."""

@@ -330,3 +330,25 @@ def test_a_run_knows_what_was_typed_next(make_repo: RepoFactory) -> None:
         session.run("no, it must be rounded", (COMMAND,))
     (acted,) = [e for e in told(first, UserActed) if isinstance(e, UserActed) and e.action == "next"]
     assert (acted.detail, acted.seconds < 60) == ("no, it must be rounded", True)
+
+
+def test_tests_that_no_rule_detects_are_found_where_the_documents_name_them(make_repo: RepoFactory) -> None:
+    command = "SHOP_MODE=test python3 -m unittest discover -s spec -p '*_spec.py'"
+    files = {
+        "shop.py": SETTING,
+        "spec/shop_spec.py": TEST_TAX.replace("shop.tax(1.0), 0.08", "shop.tax(100), 8"),
+        "CONTRIBUTING.md": f"Before a commit: `{command}`\n",
+    }
+    repo = make_repo(files)
+    mends = Script(lines={"shop.py line 7": "return amount * 0.08"})
+    with open_local(repo, mends, YES) as session:
+        outcome = session.run("shop.tax is wrong")
+    assert outcome.stop is Stop.ACCEPTED
+    (added,) = told(outcome.run_id, CheckAdded)
+    assert isinstance(added, CheckAdded)
+    assert (added.check.name, added.check.command) == ("tests", command)
+    (repo / "shop.py").write_text(SETTING)
+    with open_local(repo, silent, YES) as session:
+        again = session.run("shop.tax is wrong once more")
+    assert again.stop is Stop.ACCEPTED
+    assert told(again.run_id, CheckAdded) == []
