@@ -165,8 +165,8 @@ def stats(as_json: AsJson = False) -> None:
         "lessons": len(everything),
         **{f"{kind} {status}": count for (kind, status), count in sorted(counts.items())},
         "uses": sum(item.uses for item in everything),
-        "evidence for": sum(item.count("for") for item in everything),
-        "evidence against": sum(item.count("against") for item in everything),
+        "evidence for": sum(item.supported for item in everything),
+        "evidence against": sum(item.contradicted for item in everything),
         "forgotten": len(stones),
         "bytes": directories().database.stat().st_size,
     }
@@ -184,7 +184,7 @@ def _print(found: "list[Lesson]", as_json: bool, otherwise: str) -> None:
         _document(found)
         return
     for item in found:
-        marks = f"+{item.count('for')} -{item.count('against')}"
+        marks = f"+{item.supported} -{item.contradicted}"
         status = f"{item.status}{'*' if item.pinned else ''}"
         typer.echo(f"{item.id}  {item.kind:10}  {status:8}  {marks:7}  {inert_line(item.claim)}")
     if not found:

@@ -45,7 +45,7 @@ class Remembered:
         if self.lessons is None:
             return tuple(detected)
         known = self.lessons.standing({("repository", self.repo)}, ("check",))
-        best = sorted(known, key=lambda item: (item.pinned, item.count("for"), item.changed))
+        best = sorted(known, key=lambda item: (item.pinned, item.supported, item.changed))
         commands = {check.kind: (item, check) for item in best if (check := _check_of(item))}
         chosen = [commands.get(check.kind) for check in detected] if detected else list(commands.values())
         self.found += [Found(pair[0], "it ran the tests here before", 4.0) for pair in chosen if pair]

@@ -43,7 +43,7 @@ def _sections(lessons: Sequence[Lesson], kinds: Iterable[str]) -> list[str]:
     parts = []
     for kind in kinds:
         chosen = [item for item in lessons if item.kind == kind and item.status != "retired"]
-        ranked = sorted(chosen, key=lambda item: (not item.pinned, -item.count("for"), item.id))[:MOST]
+        ranked = sorted(chosen, key=lambda item: (not item.pinned, -item.supported, item.id))[:MOST]
         if ranked:
             lines = [f"- {_plain(item.claim)}{_backing(item)}" for item in ranked]
             parts.append("\n".join([f"## {_HEADINGS[kind]}", "", *lines, ""]))
@@ -51,7 +51,7 @@ def _sections(lessons: Sequence[Lesson], kinds: Iterable[str]) -> list[str]:
 
 
 def _backing(item: Lesson) -> str:
-    runs = item.count("for")
+    runs = item.supported
     return f" ({runs} runs)" if runs > 1 else ""
 
 

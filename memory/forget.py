@@ -10,7 +10,7 @@ from sqlmodel import Session, col, delete, select
 
 from memory import errors, wording
 from memory.lesson import Tombstone
-from memory.lessons import Lessons, now
+from memory.lessons import Lessons, now, recount
 from memory.process import is_alive
 from memory.store import Store
 from memory.tables import (
@@ -77,6 +77,8 @@ def _remove_run(session: Session, row: RunRow) -> dict[str, int]:
         gone = session.execute(delete(table).where(col(table.run_id) == row.id))
         name = str(table.__tablename__)
         counts[name] = counts.get(name, 0) + int(gone.rowcount)  # type: ignore[attr-defined]
+    for lesson_id in shared:
+        recount(session, lesson_id)
     session.execute(delete(ClaimRow).where(col(ClaimRow.run_id) == row.id))
     session.delete(row)
     session.flush()

@@ -58,24 +58,18 @@ class Lesson(Draft):
     """`trial` until two runs support it; `retired` when more speaks against it than for it."""
     pinned: bool = False
     """Kept and used whatever the evidence says, because a person wants it."""
+    supported: int = 0
+    """Runs and sayings that speak for it."""
+    contradicted: int = 0
+    """Those that speak against it."""
     evidence: tuple[Evidence, ...] = ()
-    """Oldest first."""
+    """Oldest first; left out where many lessons are asked for at once."""
     uses: int = 0
     """Runs that it was given to."""
     created: str = ""
     changed: str = ""
     used: str = ""
     """Last use; empty when it was never used."""
-
-    def count(self, stance: Stance) -> int:
-        """Distinct runs and sayings of this stance."""
-        return len(
-            {
-                (item.run_id, item.why if not item.run_id else "")
-                for item in self.evidence
-                if item.stance == stance
-            }
-        )
 
 
 class Recall(Record):

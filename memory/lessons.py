@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from sqlalchemy import tuple_
 from sqlmodel import Session, col, func, or_, select
 
 from memory import errors, wording
@@ -80,36 +81,64 @@ class Lessons:
             rows = [row for row in session.exec(query) if places is None or (row.scope, row.place) in places]
             return _lessons(session, rows)
 
-    def standing(self, places: Collection[tuple[str, str]], kinds: Sequence[str]) -> list[Lesson]:
-        """Lessons at these places of these kinds, and the pinned ones, the retired ones left out."""
-        query = select(LessonRow).where(
-            col(LessonRow.place).in_({place for _, place in places}),
-            or_(col(LessonRow.kind).in_(kinds), col(LessonRow.pinned)),
-            LessonRow.status != "retired",
+    def standing(
+        self, places: Collection[tuple[str, str]], kinds: Sequence[str], limit: int = 40
+    ) -> list[Lesson]:
+        """Lessons at these places of these kinds, and the pinned ones: by kind, those with most support first.
+
+        The retired ones are left out, and so is the evidence.
+        """
+        query = (
+            select(LessonRow)
+            .where(
+                tuple_(col(LessonRow.scope), col(LessonRow.place)).in_(places),
+                or_(col(LessonRow.kind).in_(kinds), col(LessonRow.pinned)),
+                LessonRow.status != "retired",
+            )
+            .order_by(
+                col(LessonRow.pinned).desc(),
+                LessonRow.kind,
+                col(LessonRow.supported).desc(),
+                col(LessonRow.id),
+            )
+            .limit(limit)
         )
         with self._store.reading() as session:
-            rows = [
-                row for row in session.exec(query.order_by(LessonRow.id)) if (row.scope, row.place) in places
-            ]
-            return _lessons(session, rows)
+            return [_bare(row) for row in session.exec(query)]
 
-    def with_subjects(self, subjects: Collection[str], places: Collection[tuple[str, str]]) -> list[Lesson]:
-        """Lessons at these places about exactly these subjects, the retired ones left out."""
-        query = select(LessonRow).where(col(LessonRow.subject).in_(subjects), LessonRow.status != "retired")
+    def with_subjects(
+        self, subjects: Collection[str], places: Collection[tuple[str, str]], limit: int = 20
+    ) -> list[Lesson]:
+        """Lessons at these places about exactly these subjects, those with most support first.
+
+        The retired ones are left out, and so is the evidence.
+        """
+        query = (
+            select(LessonRow)
+            .where(
+                col(LessonRow.subject).in_(subjects),
+                tuple_(col(LessonRow.scope), col(LessonRow.place)).in_(places),
+                LessonRow.status != "retired",
+            )
+            .order_by(col(LessonRow.supported).desc(), col(LessonRow.changed).desc(), col(LessonRow.id))
+            .limit(limit)
+        )
         with self._store.reading() as session:
-            rows = [row for row in session.exec(query) if (row.scope, row.place) in places]
-            return _lessons(session, rows)
+            return [_bare(row) for row in session.exec(query)]
 
     def search(
         self, words: Sequence[str], places: Collection[tuple[str, str]] | None = None, limit: int = 20
     ) -> list[tuple[Lesson, float]]:
-        """Lessons that hold any of the words, best first, with their rank; retired ones too."""
+        """Lessons that hold any of the words, best first, with their rank; retired ones too.
+
+        The evidence is left out.
+        """
         with self._store.reading() as session:
             known = places if places is not None else _places(session)
             tokens = [wording.place_token(scope, place) for scope, place in known]
             ranked = dict(wording.search(session, words, tokens, limit))
             rows = session.exec(select(LessonRow).where(col(LessonRow.id).in_(ranked)))
-            found = _lessons(session, [row for row in rows if (row.scope, row.place) in known])
+            found = [_bare(row) for row in rows if (row.scope, row.place) in known]
         return sorted(((item, ranked[item.id]) for item in found), key=lambda pair: (-pair[1], pair[0].id))
 
     def used(self, lesson_ids: Iterable[str]) -> None:
@@ -129,7 +158,7 @@ class Lessons:
                 raise errors.LessonExists(f"lesson {twin.id} says this already", f"adi memory show {twin.id}")
             row.key, row.claim, row.author, row.changed = key, claim, "user", now()
             wording.index(session, row.id, wording.place_token(row.scope, row.place), row.claim, row.words)
-            row.status = status_of(_lesson(session, row))
+            row.status = status_of(_bare(row))
             return _lesson(session, row)
 
     def pin(self, lesson_id: str, pinned: bool = True) -> Lesson:
@@ -137,7 +166,7 @@ class Lessons:
         with self._store.writing() as session:
             row = _found(session, lesson_id)
             row.pinned, row.changed = pinned, now()
-            row.status = status_of(_lesson(session, row))
+            row.status = status_of(_bare(row))
             return _lesson(session, row)
 
     def counts(self) -> dict[tuple[str, str], int]:
@@ -151,7 +180,7 @@ class Lessons:
 
 def status_of(lesson: Lesson) -> LessonStatus:
     """What the evidence makes of a lesson; a person's word and a pin outweigh it."""
-    speaks_for, against = lesson.count("for"), lesson.count("against")
+    speaks_for, against = lesson.supported, lesson.contradicted
     if lesson.pinned:
         return "active"
     if against > speaks_for:
@@ -199,8 +228,21 @@ def _testify(session: Session, row: LessonRow, evidence: Evidence) -> None:
         )
     )
     session.flush()
+    if evidence.stance == "for":
+        row.supported += 1
+    else:
+        row.contradicted += 1
     row.changed = now()
-    row.status = status_of(_lesson(session, row))
+    row.status = status_of(_bare(row))
+
+
+def recount(session: Session, lesson_id: str) -> None:
+    """Bring a lesson's counts and status up to its evidence, some of which was removed."""
+    row = session.get(LessonRow, lesson_id)
+    if row is not None:
+        stances = list(session.exec(select(EvidenceRow.stance).where(EvidenceRow.lesson_id == lesson_id)))
+        row.supported, row.contradicted = stances.count("for"), stances.count("against")
+        row.status = status_of(_bare(row))
 
 
 def _found(session: Session, id_prefix: str) -> LessonRow:
@@ -238,10 +280,12 @@ def _lessons(session: Session, rows: Sequence[LessonRow]) -> list[Lesson]:
                 at=item.at,
             )
         )
-    return [
-        Lesson.model_validate({**row.model_dump(exclude={"key"}), "evidence": tuple(evidence[row.id])})
-        for row in rows
-    ]
+    return [_bare(row).model_copy(update={"evidence": tuple(evidence[row.id])}) for row in rows]
+
+
+def _bare(row: LessonRow) -> Lesson:
+    """The lesson without its evidence."""
+    return Lesson.model_validate(row.model_dump(exclude={"key"}))
 
 
 def _stance(text: str) -> Stance:

@@ -56,7 +56,7 @@ def recall(lessons: Lessons, question: Question, limit: int = LIMIT) -> list[Fou
     found: dict[str, Found] = {}
 
     def add(lesson: Lesson, why: str, score: float) -> None:
-        weight = score + min(lesson.count("for"), 9) / 100 - (0.5 if lesson.status == "trial" else 0.0)
+        weight = score + min(lesson.supported, 9) / 100 - (0.5 if lesson.status == "trial" else 0.0)
         if lesson.status != "retired" and (lesson.id not in found or found[lesson.id].score < weight):
             found[lesson.id] = Found(lesson, why, weight)
 
@@ -90,7 +90,7 @@ def _subjects(signatures: Sequence[str]) -> list[str]:
 def _always(lessons: Lessons, question: Question) -> list[Lesson]:
     known = lessons.standing(question.places, ALWAYS)
     preferences = sorted(
-        (item for item in known if item.kind == "preference"), key=lambda item: (-item.count("for"), item.id)
+        (item for item in known if item.kind == "preference"), key=lambda item: (-item.supported, item.id)
     )
     return [
         *(item for item in known if item.kind == "check" or item.pinned),

@@ -140,6 +140,9 @@ class LessonRow(Table, table=True):
     author: str
     status: str
     pinned: bool = False
+    supported: int = 0
+    """Rows of its evidence that speak for it; `contradicted` are those against it."""
+    contradicted: int = 0
     uses: int = 0
     created: str
     changed: str

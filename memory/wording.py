@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlmodel import Session
 
-TERMS: Final = 48
+TERMS: Final = 24
 """Words of one question; a task's text holds more, and the rarest say most: longer words come first."""
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,60}")
 _COMMON: Final = frozenset(

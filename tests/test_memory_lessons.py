@@ -71,7 +71,7 @@ def test_a_contradicted_lesson_retires_stays_to_be_seen_and_may_return(lessons: 
     assert lessons.testify(lesson.id, said("r2", "against")).status == "trial"
     assert lessons.testify(lesson.id, said("r3", "against")).status == "retired"
     assert recall(lessons, ask("money quantize")) == []
-    assert lessons.get(lesson.id).count("against") == 2
+    assert lessons.get(lesson.id).contradicted == 2
     assert lessons.all(retired=False) == []
     lessons.testify(lesson.id, said("r4"))
     assert lessons.testify(lesson.id, said("r5")).status == "active"
@@ -198,7 +198,9 @@ def test_forgetting_a_run_takes_what_came_from_it_alone(
     stone = forget_run(store, gone, "it named a customer")
     assert stone.removed == {"lesson": 1, "evidence": 2, "failure": 1, "event": 5}
     assert [run.id for run in store.runs()] == [kept]
-    assert [item.run_id for item in lessons.get(shared.id).evidence] == [kept]
+    left_over = lessons.get(shared.id)
+    assert [item.run_id for item in left_over.evidence] == [kept]
+    assert (left_over.supported, left_over.status) == (1, "trial")
     assert lessons.search(["secret_word"]) == []
     assert [(item.id, item.reason) for item in tombstones(store)] == [(gone, "it named a customer")]
     assert store.artifact(store.run(kept).diff_sha256) == b"+secret patch"  # the other run's result too
@@ -230,7 +232,8 @@ def test_a_lesson_may_hold_any_text(lessons: Lessons) -> None:
     odd = 'nul \x00, half a \ud800, "quote" AND (NOT) near*'
     lesson, _ = lessons.learn(draft(odd, words=odd, subject=odd), said("r1", why=odd))
     assert lessons.get(lesson.id).claim == odd
-    assert lessons.search(words_of(odd), {("repository", HERE)})[0][0].evidence[0].why == odd
+    assert lessons.search(words_of(odd), {("repository", HERE)})[0][0].id == lesson.id
+    assert lessons.get(lesson.id).evidence[0].why == odd
     assert recall(lessons, ask('" OR * NEAR( \x00 quote'))[0].lesson.id == lesson.id
 
 

@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("author", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("pinned", sa.Boolean(), nullable=False),
+        sa.Column("supported", sa.Integer(), nullable=False),
+        sa.Column("contradicted", sa.Integer(), nullable=False),
         sa.Column("uses", sa.Integer(), nullable=False),
         sa.Column("created", sa.String(), nullable=False),
         sa.Column("changed", sa.String(), nullable=False),
