@@ -84,7 +84,7 @@ class Lessons:
     def standing(
         self, places: Collection[tuple[str, str]], kinds: Sequence[str], limit: int = 40
     ) -> list[Lesson]:
-        """Lessons at these places of these kinds, and the pinned ones: by kind, those with most support first.
+        """Lessons at these places of these kinds, and the pinned ones: by kind, the best supported first.
 
         The retired ones are left out, and so is the evidence.
         """
