@@ -164,6 +164,8 @@ def _result(check: Check, ended: ExecResult, timeout_s: float) -> CheckResult:
         output=cut(text, OUTPUT),
         detail=ended.detail,
         duration_s=ended.duration_s,
+        cpu_s=ended.used.cpu_s,
+        peak_bytes=ended.used.peak_bytes,
     )
 
 

@@ -113,3 +113,7 @@ class CheckResult(Record):
     detail: str = ""
     """What stopped the command and what helps; empty when it ended by itself."""
     duration_s: float = 0.0
+    cpu_s: float = 0.0
+    """Processor seconds of the command; 0 where that is not known."""
+    peak_bytes: int = 0
+    """Most memory that its container has held until then; 0 where that is not known."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sandbox import counters
 from sandbox.container import WORK, Ended
-from sandbox.counters import Counters
+from sandbox.counters import Counters, Usage
 from sandbox.output import HeadTail
 from sandbox.prepared import SEARCH_PATH
 from sandbox.protocol import ExecResult, ExecStatus, SandboxLimits
@@ -22,7 +22,7 @@ shell=/bin/sh; [ -x /bin/bash ] && shell=/bin/bash
 found={SEARCH_PATH}:$PATH
 if [ "$2" = input ]; then PATH=$found $shell -c "$1" 2>&1; else PATH=$found $shell -c "$1" 2>&1 </dev/null; fi
 status=$?
-kill -9 -1
+{counters.USED}kill -9 -1
 exit $status
 """
 
@@ -74,4 +74,5 @@ class Command:
             self.output.truncated,
             self._took or time.monotonic() - self._began,
             detail,
+            Usage.read(bytes(self._told)),
         )

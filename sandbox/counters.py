@@ -6,6 +6,7 @@ where no command lives: by the wrapper before it starts the command, and by a pr
 everything that the command started is dead.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,46 @@ done <$memory/memory.stat
 exec stat -f -c 'free %a %d %c' /work /tmp /dev/shm
 """
 """Shell text for the look after the command."""
+
+
+USED = """{ echo times; times
+peak=/sys/fs/cgroup/memory.peak; [ -r $peak ] || peak=/sys/fs/cgroup/memory/memory.max_usage_in_bytes
+[ -r $peak ] && read -r value <$peak && echo "peak $value"; } >&2
+"""
+"""Shell text for the wrapper's end: what the command used. It could be forged: told, and never decided by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one command used."""
+
+    cpu_s: float = 0.0
+    """Processor seconds of it and of what it waited for; 0 where that is not told."""
+    peak_bytes: int = 0
+    """Most memory that the container has held since it began; 0 where that is not told."""
+
+    @classmethod
+    def read(cls, told: bytes) -> "Usage":
+        """From what USED wrote: after `times` the shell's own line, then its children's; the last counts."""
+        lines = [line.split() for line in told.decode("ascii", "replace").splitlines()]
+        heads = [number for number, line in enumerate(lines) if line == ["times"]]
+        spent = (
+            [_seconds(word) for line in lines[heads[-1] + 1 : heads[-1] + 3] for word in line]
+            if heads
+            else []
+        )
+        peak = next((line[1] for line in reversed(lines) if line[:1] == ["peak"] and len(line) == 2), "")
+        return cls(round(sum(spent), 3), int(peak) if peak.isdigit() else 0)
+
+
+NOTHING = Usage()
+"""Where nothing is known."""
+
+
+def _seconds(text: str) -> float:
+    """Of `1m2.345s`, as shells tell it; 0 for anything else."""
+    found = re.fullmatch(r"(\d{1,6})m(\d{1,2}(?:\.\d{1,6})?)s", text)
+    return 60 * int(found[1]) + float(found[2]) if found else 0.0
 
 
 @dataclass(frozen=True, slots=True)

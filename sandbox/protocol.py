@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from sandbox.counters import NOTHING, Usage
+
 ExecStatus = Literal["ok", "nonzero", "timeout", "oom", "output-cap", "disk-full", "sandbox-lost", "refused"]
 
 
@@ -25,6 +27,8 @@ class ExecResult:
     duration_s: float
     detail: str = ""
     """What stopped the command and what helps, one line for a model; empty when it ended by itself."""
+    used: Usage = NOTHING
+    """Processor time and memory; zeros where the command did not end by itself."""
 
 
 @dataclass(frozen=True, slots=True)

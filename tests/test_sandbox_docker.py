@@ -12,6 +12,7 @@ import pytest
 from sandbox import seccomp
 from sandbox.archive import ArchiveCaps
 from sandbox.container import ENVIRONMENT
+from sandbox.counters import Usage
 from sandbox.docker import DockerSandbox, connect
 from sandbox.errors import CopyOutRefused, ImageMissing
 from sandbox.images import ensure_image
@@ -226,3 +227,19 @@ def test_overhead(box: DockerSandbox) -> None:
     assert (
         statistics.median(times) < 0.6
     )  # 0.09 s on an idle machine; benchmarks/sandbox_overhead.py measures
+
+
+def test_what_a_command_used_is_told(sandbox: DockerSandbox) -> None:
+    code = "x = bytearray(60 * 1024**2)\nfor i in range(3 * 10**6): pass"
+    used = sandbox.run(f"python3 -c '{code}'", timeout_s=60).used
+    assert 0.02 < used.cpu_s < 60
+    assert 60 * 1024**2 < used.peak_bytes < 2 * 1024**3
+    idle = sandbox.run("sleep 0.3", timeout_s=60).used
+    assert idle.cpu_s < used.cpu_s
+
+
+@pytest.mark.parametrize(
+    "told", [b"", b"times\nx y\n", b"peak\npeak -1\ncpu 1m", b"times\n99999999m1s\n\xff"]
+)
+def test_what_is_told_of_use_may_be_anything(told: bytes) -> None:
+    assert Usage.read(told) == Usage()
