@@ -44,10 +44,12 @@ def log(
 
 
 def show(run: Id, as_json: AsJson = False) -> None:
-    """Tell what happened in a run: plan, actions, checks, verdict, decisions and the diff."""
+    """Tell what happened in a run: what it cost, plan, actions, checks, verdict, decisions and the diff."""
     from agent.display_diff import diff_lines
     from agent.display_log import head_lines, run_document, story_lines
+    from agent.display_story import story_head
     from agent.display_wrap import print_line
+    from agent.story import told
 
     with _store() as store:
         found = store.run(run)
@@ -57,8 +59,9 @@ def show(run: Id, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(run_document(found, trajectory, events, diff))
         return
-    console = _console()
-    for line in (*head_lines(found, events), *story_lines(events), *diff_lines(diff, fold=False)):
+    console, story = _console(), told(events, alive=found.alive)
+    lines = (*head_lines(found, events), *story_head(story), *story_lines(events))
+    for line in (*lines, *diff_lines(diff, fold=False)):
         print_line(console, line)
 
 
@@ -77,7 +80,7 @@ def replay(
 
     with _store() as store:
         events = store.events(store.run(run).id)
-    with Display(_console()) as display:
+    with Display(_console(), quiet=()) as display:
         if step:
             _step_through(events, display)
         else:
