@@ -138,7 +138,7 @@ def story_lines(events: Iterable[Event]) -> Iterator[Text]:
     for event in events:
         at = datetime.fromisoformat(event.at)
         begin = begin or at
-        lines = _lines(event, action)
+        lines = told_lines(event, action)
         if isinstance(event.payload, ActionStarted):
             action = event.payload.action
         for number, line in enumerate(lines):
@@ -146,7 +146,8 @@ def story_lines(events: Iterable[Event]) -> Iterator[Text]:
             yield Text.assemble((offset, "dim"), line)
 
 
-def _lines(event: Event, action: Action | None) -> list[Text]:
+def told_lines(event: Event, action: Action | None) -> list[Text]:
+    """Lines of one event of a run that is over; `action` is the one that was started last."""
     match event.payload:
         case ActionEnded(observation=observation):
             return action_lines(action, observation)

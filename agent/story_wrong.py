@@ -159,7 +159,7 @@ def _last_failure(payloads: Sequence[Payload]) -> Iterator[str]:
         return
     failure = last.failures[-1]
     what = ": ".join(filter(None, (cut(failure.error), cut(failure.message.strip().partition("\n")[0]))))
-    yield f"The last failing test was {cut(failure.test)}" + (f": {what}." if what else ".")
+    yield f"The last failing test was {cut(failure.test or last.check)}" + (f": {what}." if what else ".")
 
 
 def _search(payloads: Sequence[Payload]) -> Iterator[str]:
