@@ -208,7 +208,10 @@ def verdict_lines(verdict: Verdict) -> Iterator[Text]:
 def warning_lines(evaluation: Evaluation) -> Iterator[Text]:
     """Tests and protected files that the change touches."""
     groups = (
-        ("changes existing tests (the verdict ran their original text)", evaluation.changed_tests),
+        (
+            "changes tests or what rules checks (the verdict ran their original text)",
+            evaluation.changed_tests,
+        ),
         ("deletes tests", evaluation.deleted_tests),
         ("touches files that need your approval", evaluation.protected),
         ("breaks tests that assert what the task calls wrong", evaluation.disputed_tests),

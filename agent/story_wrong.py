@@ -107,7 +107,11 @@ def _standstill(events: Sequence[Event]) -> Iterator[str]:
             by = {"candidate": "a candidate of the search", "verdict": "the change on a clean copy"}
             best[payload.result.check] = _Best(at, left, by.get(payload.purpose, place or "a change"))
     for check, start in starts.items():
-        yield _standing(check, start, best.get(check), end) if end else f"{cut(check)} was not run again."
+        yield (
+            _standing(check, start, best.get(check), end)
+            if end
+            else f"{cut(check)} was not run again after the start."
+        )
 
 
 def _standing(check: str, start: CheckResult, best: _Best | None, end: float) -> str:

@@ -115,9 +115,10 @@ def test_nothing_is_loaded_and_the_policy_allows_its_own_style_alone() -> None:
     assert 'name="viewport"' in source
 
 
+@pytest.mark.containment
 @pytest.mark.parametrize("attack", [ATTACK, HIDING, ATTACK + HIDING])
 @pytest.mark.parametrize("story", [solved(), stuck()])
-def test_every_text_of_a_stranger_is_escaped(story: list[Event], attack: str) -> None:
+def test_agent_k08_every_text_of_a_stranger_is_escaped_on_a_page(story: list[Event], attack: str) -> None:
     evil = attacking(story, attack)
     run = summary(prompt=f"task{attack}", model=f"qwen{attack}", repo=f"/src{attack}", diffstat=attack)
     patch = (

@@ -200,7 +200,7 @@ def test_the_stop_rule_is_read_off_the_last_events(last: list[Timed], rule: str)
 def test_a_run_without_an_end_says_what_it_was_doing_unless_it_lives() -> None:
     cut_off = events([*gathered(), (1.0, asked("act"))])
     assert told(cut_off).wrong[-1] == "It has no end: its process died while the model was answering."
-    assert told(cut_off).wrong[0] == "pytest was not run again."
+    assert told(cut_off).wrong[0] == "pytest was not run again after the start."
     assert told(cut_off, alive=True).wrong == ()
     assert told([]).wrong == ("It has no end: its process died while it was at work.",)
 
