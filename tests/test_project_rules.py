@@ -28,6 +28,7 @@ HOMES = {
     "git": ("sandbox/",),
     "httpx2": ("model/",),
     "jinja2": ("agent/page",),
+    "markupsafe": ("agent/page",),
     "peft": ("model/",),
     "prompt_toolkit": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
     "pydantic_settings": ("agent/settings",),
