@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from agent.display import Display
-    from memory.records import Event
+    from memory.records import Event, RunSummary
     from memory.store import Store
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of it.")]
@@ -43,23 +43,66 @@ def log(
         typer.echo(where if root else "no runs yet")
 
 
-def show(run: Id, as_json: AsJson = False) -> None:
-    """Tell what happened in a run: plan, actions, checks, verdict, decisions and the diff."""
+def show(
+    run: Id,
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="Where --html writes: adi-run-ID.html; - is stdout.")
+    ] = "",
+    as_json: AsJson = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write one HTML page that needs nothing else.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False,
+) -> None:
+    """Tell what happened in a run: what it cost, plan, actions, checks, verdict, decisions and the diff."""
     from agent.display_diff import diff_lines
     from agent.display_log import head_lines, run_document, story_lines
+    from agent.display_story import story_head
     from agent.display_wrap import print_line
+    from agent.story import told
 
+    _check_form(file, as_json, html, force)
     with _store() as store:
         found = store.run(run)
         events = store.events(found.id)
         diff = store.artifact(found.diff_sha256) if found.diff_sha256 else b""
         trajectory = store.trajectory(found.id)
+    if html:
+        _write_page(found, events, diff, file, force)
+        return
     if as_json:
         typer.echo(run_document(found, trajectory, events, diff))
         return
-    console = _console()
-    for line in (*head_lines(found, events), *story_lines(events), *diff_lines(diff, fold=False)):
+    console, story = _console(), told(events, alive=found.alive)
+    lines = (*head_lines(found, events), *story_head(story), *story_lines(events))
+    for line in (*lines, *diff_lines(diff, fold=False)):
         print_line(console, line)
+
+
+def _check_form(file: str, as_json: bool, html: bool, force: bool) -> None:
+    """One form at a time; a file, and replacing one, belong to the page."""
+    from agent.errors import UsageError
+
+    if html and as_json:
+        raise UsageError("--html and --json are two forms of the same run", "give one of them")
+    if (file or force) and not html:
+        raise UsageError("only --html writes a file", "adi show ID --html [FILE] [--force]")
+
+
+def _write_page(run: "RunSummary", events: "list[Event]", diff: bytes, file: str, force: bool) -> None:
+    import sys
+
+    from agent.display_wrap import tell
+    from agent.page import page
+    from agent.page_file import write
+
+    content = page(run, events, diff)
+    if file == "-":
+        typer.echo(content, nl=False)
+        return
+    place = Path(file or f"adi-run-{run.id}.html")
+    write(place, content, force=force)
+    tell(f"wrote {place} ({len(content) / 1000:,.0f} kB)", sys.stdout)
 
 
 def replay(
@@ -77,7 +120,7 @@ def replay(
 
     with _store() as store:
         events = store.events(store.run(run).id)
-    with Display(_console()) as display:
+    with Display(_console(), quiet=()) as display:
         if step:
             _step_through(events, display)
         else:

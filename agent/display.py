@@ -6,7 +6,7 @@ every event is one line (a verdict brings its table). The display never asks any
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, TextIO
 
@@ -62,8 +62,12 @@ NEXT = {
     "plan-made": "Working",
     "malformed": "Working",
     "noted": "Working",
+    "observed": "Working",
+    "recalled": "Working",
 }
 """What is going on after an event that does not say so itself."""
+QUIET = frozenset({"observed", "recalled", "learned", "survived"})
+"""Events that are drawn only when more is asked for, or a run is looked back at."""
 WAITING_S = 30.0
 
 
@@ -98,9 +102,17 @@ def make_console(
 class Display:
     """A listener of events (`on_event`) and of streamed text (`on_text`, `on_output`)."""
 
-    def __init__(self, console: Console, *, verbosity: int = 0, heartbeat_s: float = WAITING_S) -> None:
-        """`verbosity`: -1 only warnings, verdict and end; 0 normal; 1 every event."""
+    def __init__(
+        self,
+        console: Console,
+        *,
+        verbosity: int = 0,
+        heartbeat_s: float = WAITING_S,
+        quiet: Collection[str] = QUIET,
+    ) -> None:
+        """`verbosity`: -1 only warnings, verdict and end; 0 normal; 1 every event, those in `quiet` too."""
         self.console = console
+        self._quiet = quiet if verbosity < 1 else ()
         self.plain = not console.file.isatty() or console.is_dumb_terminal or console.no_color
         self._verbosity = verbosity
         self._lock = threading.RLock()
@@ -194,7 +206,8 @@ class Display:
         """An event that is drawn as it is and stays in the scrollback."""
         self._settle_search()
         loud = isinstance(payload, Verdict) or (isinstance(payload, Noted) and payload.level != "info")
-        self._print(event_lines(payload), loud=loud)
+        if payload.kind not in self._quiet:
+            self._print(event_lines(payload), loud=loud)
         if isinstance(payload, Verdict):
             self._changed = bool(payload.diff_sha256)
         if isinstance(payload, PlanMade):

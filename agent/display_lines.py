@@ -10,6 +10,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from agent.doubts import doubts
+from agent.figures import count as count
+from agent.figures import seconds as seconds
 from agent.inert import inert_line
 from memory.records import (
     Action,
@@ -18,15 +20,20 @@ from memory.records import (
     CheckRan,
     CheckResult,
     Evaluation,
+    Learned,
     Malformed,
     Noted,
     Observation,
+    Observed,
     Payload,
     Plan,
+    Recalled,
     RunEnded,
     RunStarted,
     Status,
     Stop,
+    Survival,
+    Survived,
     UserActed,
     Verdict,
 )
@@ -75,19 +82,13 @@ ACTED: Final = {
     "interrupt": "Interrupted",
     "defer": "Left for `adi review`",
 }
-
-
-def seconds(value: float) -> str:
-    """0.12 s, 7.5 s, 3m12s."""
-    if value < 60:
-        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
-    whole = round(value)
-    return f"{whole // 60}m{whole % 60:02}s"
-
-
-def count(value: int, noun: str) -> str:
-    """1 token, 1,200 tokens."""
-    return f"{value:,} {noun}" + ("" if value == 1 else "s")
+STANCES: Final = {
+    "new": "Learned",
+    "for": "Confirmed",
+    "against": "Spoke against",
+    "retired": "Retired",
+}
+"""What a run did to a lesson."""
 
 
 def object_of(action: Action) -> str:
@@ -207,7 +208,10 @@ def verdict_lines(verdict: Verdict) -> Iterator[Text]:
 def warning_lines(evaluation: Evaluation) -> Iterator[Text]:
     """Tests and protected files that the change touches."""
     groups = (
-        ("changes existing tests (the verdict ran their original text)", evaluation.changed_tests),
+        (
+            "changes tests or what rules checks (the verdict ran their original text)",
+            evaluation.changed_tests,
+        ),
         ("deletes tests", evaluation.deleted_tests),
         ("touches files that need your approval", evaluation.protected),
         ("breaks tests that assert what the task calls wrong", evaluation.disputed_tests),
@@ -256,6 +260,35 @@ def _noted(payload: Noted) -> Iterator[Text]:
         yield Text(f"  hint: {inert_line(payload.hint)}", style="dim")
 
 
+def _observed(payload: Observed) -> Iterator[Text]:
+    evidence = payload.evidence
+    tests = f"{count(len(evidence.failing), 'failing test')} of {len(evidence.tests)}"
+    seen = f"lines of {count(len({cover.path for cover in evidence.covers}), 'file')}"
+    held = sum(len(frame.values) for test in evidence.failing if test.raised for frame in test.raised.frames)
+    text = f"• Watched {inert_line(evidence.check)}: {tests}, {seen}, {count(held, 'value')}"
+    yield Text(text, style="dim")
+
+
+def _recalled(payload: Recalled) -> Iterator[Text]:
+    told = "; ".join(f"{inert_line(each.claim)} ({inert_line(each.why)})" for each in payload.lessons)
+    yield Text(f"• Recalled {count(len(payload.lessons), 'lesson')}: {told}", style="dim")
+
+
+def _learned(payload: Learned) -> Iterator[Text]:
+    why = f" ({inert_line(payload.why)})" if payload.why else ""
+    yield Text(f"• {STANCES[payload.stance]}: {inert_line(payload.claim)}{why}", style="dim")
+
+
+def _survived(payload: Survived) -> Iterator[Text]:
+    yield Text(f"• {survival_text(payload.survival)}", style="dim")
+
+
+def survival_text(survival: Survival) -> str:
+    """`After 7 days: 3 lines kept, 1 edited, 0 reverted`."""
+    fate = f"{count(survival.kept, 'line')} kept, {survival.edited} edited, {survival.reverted} reverted"
+    return f"After {count(survival.days, 'day')}: {fate}"
+
+
 def end_line(payload: RunEnded) -> Text:
     """How the run ended, in one sentence."""
     style, sentence = ENDS[payload.stop]
@@ -274,6 +307,10 @@ LINES: Final[dict[str, Callable[[Any], Iterator[Text]]]] = {
     "user-acted": _acted,
     "applied": _applied,
     "noted": _noted,
+    "observed": _observed,
+    "recalled": _recalled,
+    "learned": _learned,
+    "survived": _survived,
     "run-ended": lambda payload: iter([end_line(payload)]),
 }
 

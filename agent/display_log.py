@@ -1,7 +1,7 @@
 """Stored runs as text: the table of `adi log`, the story of `adi show`, the repeat of `adi replay`."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from agent.display_lines import action_lines, count, event_lines, seconds
 from agent.inert import inert_line
+from agent.story import told
 from memory.records import (
     SCHEMA_VERSION,
     Action,
@@ -96,13 +97,17 @@ def runs_document(runs: Iterable[RunSummary]) -> str:
     return _document({"type": "runs", "runs": [run_json(run) for run in runs]})
 
 
-def run_document(run: RunSummary, trajectory: Trajectory, events: Iterable[Event], diff: bytes) -> str:
-    """The JSON of `adi show --json`; bytes of the diff that are not UTF-8 are lone surrogates in it."""
+def run_document(run: RunSummary, trajectory: Trajectory, events: Sequence[Event], diff: bytes) -> str:
+    """The JSON of `adi show --json`; bytes of the diff that are not UTF-8 are lone surrogates in it.
+
+    `story` in it is what the events add up to (agent/story.py).
+    """
     return _document(
         {
             "type": "run",
             "run": run_json(run),
             "trajectory": trajectory.model_dump(),
+            "story": told(events, alive=run.alive).model_dump(),
             "diff": diff.decode("utf-8", "surrogateescape"),
             "events": [event.model_dump() for event in events],
         }
@@ -133,7 +138,7 @@ def story_lines(events: Iterable[Event]) -> Iterator[Text]:
     for event in events:
         at = datetime.fromisoformat(event.at)
         begin = begin or at
-        lines = _lines(event, action)
+        lines = told_lines(event, action)
         if isinstance(event.payload, ActionStarted):
             action = event.payload.action
         for number, line in enumerate(lines):
@@ -141,7 +146,8 @@ def story_lines(events: Iterable[Event]) -> Iterator[Text]:
             yield Text.assemble((offset, "dim"), line)
 
 
-def _lines(event: Event, action: Action | None) -> list[Text]:
+def told_lines(event: Event, action: Action | None) -> list[Text]:
+    """Lines of one event of a run that is over; `action` is the one that was started last."""
     match event.payload:
         case ActionEnded(observation=observation):
             return action_lines(action, observation)

@@ -1,12 +1,13 @@
-"""Which files the proof of a change rests on: tests, their configuration, and what could bend them.
+"""Which files the proof of a change rests on: tests, what configures them and linters, what could bend them.
 
 Names and contents are compared as text; nothing is run. A change of these is not forbidden: it is named,
 left out of the verdict's copy, and a person decides.
 """
 
+import posixpath
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from feedback.detect import sections
@@ -27,6 +28,16 @@ _CONFIGURATION = re.compile(
     r"|CTest\w*\.cmake|junit-platform\.properties",
     re.DOTALL,
 )
+_LINTERS = re.compile(
+    r"\.?(?:ruff|mypy|pylint|pyright|pyrightconfig|rustfmt|clippy)(?:\.(?:toml|ini|json))|\.?pylintrc(?:\.toml)?"
+    r"|\.flake8|\.isort\.cfg|\.bandit|\.pydocstyle|\.pycodestyle|\.yamllint.*|\.coveragerc"
+    r"|\.eslintrc.*|\.eslintignore|\.prettierrc.*|\.prettierignore|\.stylelintrc.*|\.jshintrc|\.xo-config.*"
+    r"|(?:eslint|prettier|stylelint|xo)\.config\..*|biome\.jsonc?|tslint\.json|\.golangci\.(?:ya?ml|toml|json)"
+    r"|phpstan.*\.neon(?:\.dist)?|psalm\.xml(?:\.dist)?|phpcs\.xml(?:\.dist)?|\.php-cs-fixer(?:\.dist)?\.php"
+    r"|checkstyle.*\.xml|pmd.*\.xml|\.clang-tidy|\.clang-format|\.rubocop.*\.yml",
+    re.DOTALL,
+)
+"""Configuration of linters and type checkers: where one of them is a check, it is its grader."""
 _METADATA = re.compile(r".*\.(?:egg-info|dist-info)", re.DOTALL)
 _RUNNERS = frozenset({"pytest", "_pytest", "py", "pluggy", "unittest", "hypothesis", "nose", "coverage"})
 _MAKEFILES = frozenset({"Makefile", "makefile", "GNUmakefile"})
@@ -43,7 +54,8 @@ def is_test_path(path: str) -> bool:
 def bends_tests(path: str, before: bytes | None, after: bytes | None) -> bool:
     """True when changing this file from `before` to `after` (None: no file) changes how tests run."""
     place = PurePosixPath(path)
-    if _CONFIGURATION.fullmatch(place.name) or any(_METADATA.fullmatch(part) for part in place.parts):
+    configures = _CONFIGURATION.fullmatch(place.name) or _LINTERS.fullmatch(place.name)
+    if configures or any(_METADATA.fullmatch(part) for part in place.parts):
         return True
     if ".cargo" in place.parts[:-1]:
         return True
@@ -74,6 +86,19 @@ def shadows(path: str, existing: Collection[str]) -> bool:
     return any(rival in existing and rival != path for rival in rivals)
 
 
+def started_by(commands: Iterable[str], paths: Collection[str]) -> set[str]:
+    """Those of the paths that the commands start as scripts of a shell, or as programs without a suffix.
+
+    They grade the change; a file with code in it may as well be what is to be mended.
+    """
+    words = {posixpath.normpath(word) for command in commands for word in _WORDS.split(command) if word}
+    return {path for path in paths if path in words and PurePosixPath(path).suffix in _SCRIPTS}
+
+
+_WORDS = re.compile(r"[\s;&|()<>'\"=]+")
+_SCRIPTS = frozenset({"", ".sh", ".bash", ".zsh", ".bats"})
+
+
 def _text(data: bytes | None) -> str:
     return (data or b"").decode("utf-8", "backslashreplace")
 
@@ -85,23 +110,46 @@ def _toml(text: str) -> Mapping[str, object]:
         return {"unreadable": text}
 
 
+_TOOLS = (
+    *("pytest", "tox", "nox", "hatch", "coverage", "pdm", "poe"),
+    *(
+        "ruff",
+        "mypy",
+        "pylint",
+        "flake8",
+        "pyright",
+        "basedpyright",
+        "black",
+        "isort",
+        "bandit",
+        "pydocstyle",
+    ),
+)
+"""Tables of pyproject.toml that say how a repository is checked."""
+
+
 def _pyproject(text: str) -> object:
     data = _toml(text)
     tools = data.get("tool")
     chosen = tools if isinstance(tools, dict) else {}
-    names = ("pytest", "tox", "nox", "hatch", "coverage", "pdm", "poe")
-    return [data.get("unreadable"), *(chosen.get(name) for name in names)]
+    return [data.get("unreadable"), *(chosen.get(name) for name in _TOOLS)]
+
+
+_SECTIONS = re.compile(
+    r"(?:tool:)?pytest|testenv|tox|unittest|aliases|flake8|mypy|pylint|isort|pycodestyle|pydocstyle|pep8|bandit|coverage"
+)
+"""Beginnings of the like in setup.cfg and tox.ini."""
 
 
 def _ini(text: str) -> object:
     found = sections(text)
     readable = found or not text.strip()
-    kept = {
-        name: found[name]
-        for name in found
-        if re.match(r"(?:tool:)?pytest|testenv|tox|unittest|aliases", name)
-    }
+    kept = {name: found[name] for name in found if re.match(_SECTIONS, name)}
     return kept if readable else text
+
+
+_LINTED = ("eslintConfig", "eslintIgnore", "prettier", "stylelint", "xo", "standard", "lint-staged")
+"""Keys of package.json that configure linters."""
 
 
 def _package(text: str) -> object:
@@ -109,7 +157,7 @@ def _package(text: str) -> object:
         data = read_json(text or "{}")
     except Unreadable:
         return text
-    keys = ("scripts", "jest", "mocha", "vitest", "ava", "tap", "nyc", "babel", "type")
+    keys = ("scripts", "jest", "mocha", "vitest", "ava", "tap", "nyc", "babel", "type", *_LINTED)
     return [data.get(key) for key in keys] if isinstance(data, dict) else text
 
 

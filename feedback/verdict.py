@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from feedback.checks import run_check
 from feedback.disputed import disputed
-from feedback.evidence import bends_tests, is_test_path, shadows
+from feedback.evidence import bends_tests, is_test_path, shadows, started_by
 from memory.records import Check, CheckResult, Evaluation, Status
 from sandbox.paths import protected
 from sandbox.protocol import Sandbox
@@ -91,7 +91,8 @@ def judge(
         for check, result in zip(checks, results, strict=True)
     ]
     contested = tuple(test for tests in against.values() for test in tests) if all(holds) else ()
-    guarded = tuple(sorted({*protected(changed.changed(), changed.paths()), *evidence.planted}))
+    scripts = started_by((check.command for check in checks), original.paths()) & changed.changed().keys()
+    guarded = tuple(sorted({*protected(changed.changed(), changed.paths()), *evidence.planted, *scripts}))
     asks = bool(evidence.changed or evidence.deleted or guarded or contested)
     proven = any(check.origin != "written" for check in checks)
     return Evaluation(

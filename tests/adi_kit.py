@@ -107,7 +107,14 @@ class Told:
         return last
 
 
-def run_here(repo: Path, answer: Answer, *, n_ctx: int = 32_768, **settings: object) -> Told:
+def run_here(
+    repo: Path,
+    answer: Answer,
+    *,
+    prompt: str = "make the test pass",
+    n_ctx: int = 32_768,
+    **settings: object,
+) -> Told:
     """One unattended run in this process: a real container, a real server that answers by script.
 
     The action loop is what these runs are about: `sampling` is off unless it is asked for.
@@ -127,7 +134,7 @@ def run_here(repo: Path, answer: Answer, *, n_ctx: int = 32_768, **settings: obj
         )
         with open_session(chosen, repo, Unattended(accept=True), [told.events.append]) as session:
             try:
-                told.outcome = session.run("make the test pass", chosen.run.checks)
+                told.outcome = session.run(prompt, chosen.run.checks)
             except Exception as error:  # noqa: BLE001 - what the run ended with is what a test looks at
                 told.error = error
     return told

@@ -50,7 +50,18 @@ OWN = re.compile(
 )
 """All that the display writes: its colours, and the live line's cursor off and on, erase, up, return."""
 
-texts = st.lists(st.one_of(st.sampled_from(ATTACKS), st.text(max_size=8)), max_size=4).map("".join)
+LONGEST_TEXT = 2_000
+"""Characters that every text of a record may have."""
+texts = st.lists(st.one_of(st.sampled_from(ATTACKS), st.text(max_size=8)), max_size=4).map(
+    lambda parts: _as_json_keeps_it("".join(parts))[:LONGEST_TEXT]
+)
+whole = texts.map(lambda text: text.encode("utf-8", "replace").decode())
+"""Texts of fields with a length: pydantic takes no lone surrogate there."""
+
+
+def _as_json_keeps_it(text: str) -> str:
+    """Two surrogates that make a pair are one character, as they are after any JSON."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def records(annotation: Any, name: str = "") -> st.SearchStrategy[Any]:
@@ -58,19 +69,28 @@ def records(annotation: Any, name: str = "") -> st.SearchStrategy[Any]:
     origin, inner = get_origin(annotation), get_args(annotation)
     if name in ("at", "started", "ended"):  # times are ADI's own
         return st.just("2026-11-23T00:00:00.000+00:00")
+    if name == "line":
+        return st.integers(1, 5000)
+    if name == "ranges":  # of lines, ascending
+        return st.sampled_from([(), ((1, 3),), ((2, 2), (5, 9))])
     if origin is Annotated:
-        return records(inner[0])
+        return whole if inner[0] is str else records(inner[0])
     if origin is Literal:
         return st.sampled_from(inner)
     if origin in (Union, types.UnionType):
         return st.one_of(*map(records, inner))
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return st.tuples(*map(records, inner))
     if origin is tuple:
         return st.lists(records(inner[0]), max_size=2).map(tuple)
     if origin is dict:
         keys = st.sampled_from(["path", "command", "pattern", "content"])
         return st.dictionaries(st.one_of(keys, texts), texts, max_size=3)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = {key: records(field.annotation, key) for key, field in annotation.model_fields.items()}
+        fields = {
+            key: whole if field.metadata and field.annotation is str else records(field.annotation, key)
+            for key, field in annotation.model_fields.items()
+        }
         return st.builds(annotation, **fields)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return st.sampled_from(list(annotation))

@@ -32,6 +32,7 @@ from memory.records import (
     PlanMade,
     PlanStep,
     RunEnded,
+    RunStarted,
     Status,
     Stop,
     Task,
@@ -40,6 +41,7 @@ from memory.records import (
     Verdict,
 )
 from memory.store import Store
+from tests.story_kit import stuck
 
 DIFF = b"""diff --git a/gcd.py b/gcd.py
 --- a/gcd.py
@@ -80,6 +82,20 @@ def remember(repo: Path, prompt: str = "make gcd right", stop: Stop | None = Sto
             store.append(run_id, Applied(paths=("gcd.py",), diff_sha256=sha256))
         if stop is not None:
             store.append(run_id, RunEnded(stop=stop, exit_code=0, seconds=12.5))
+    return run_id
+
+
+def keep(repo: Path, story: list[Event], diff: bytes = b"") -> str:
+    """A recorded run in the store of this test's ADI_HOME. Returns its id."""
+    first, *others = [event.payload for event in story]
+    assert isinstance(first, RunStarted)
+    with Store.open(directories().database) as store:
+        task = first.task.model_copy(update={"repo": str(repo)})
+        run_id = store.start_run(task, first.model, first.adi_version)
+        sha256 = store.put_artifact(diff)
+        for payload in others:
+            known = isinstance(payload, Verdict | Applied) and payload.diff_sha256
+            store.append(run_id, payload.model_copy(update={"diff_sha256": sha256}) if known else payload)
     return run_id
 
 
@@ -150,7 +166,7 @@ def test_show_tells_the_whole_story(tmp_path: Path) -> None:
     told = adi("show", run_id[:-1]).output
     order = [
         f"run {run_id}  accepted", "ADI 0.1.0 with qwen", "1,200 tokens in (1,000 cached), 42 out",
-        "Task make gcd right",
+        "Where the time and the tokens went", "200 tokens in, 1,000 cached, 42 out", "Task make gcd right",
         "✗ Ran pytest 0 passed, 1 failed", "swap the arguments", "model (act): 42 tokens", "✓ Edited gcd.py",
         r"said fix\x1b]0;title\x07 it\u202e now", "Verdict", "You accepted the change: looks right",
         "Applied 1 file: gcd.py", "Done:", "-    return gcd(a % b, b)", "+    return gcd(b, a % b)",
@@ -172,6 +188,28 @@ def test_show_for_a_program_holds_everything(tmp_path: Path) -> None:
     assert [event.seq for event in events] == list(range(1, 12))
     assert document["trajectory"]["steps"][0]["action"]["arguments"] == {"path": "gcd.py"}
     assert document["trajectory"]["stop"] == "accepted"
+    assert document["story"]["solved"] is True
+    assert document["story"]["phases"][-1]["written_tokens"] in (0, 42)
+
+
+def test_show_and_replay_tell_lessons_and_where_an_unsolved_run_went_wrong(tmp_path: Path) -> None:
+    run_id = keep(tmp_path, stuck())
+    told, drawn = adi("show", run_id).output, adi("replay", run_id).output
+    order = [
+        "Where it went wrong",
+        "pytest came furthest at",
+        "A stop rule ended it",
+        "Recalled: Swap",
+        "Task ",
+    ]
+    places = [told.find(part) for part in order]
+    assert -1 not in places
+    assert places == sorted(places)
+    for text in (told, drawn):
+        assert "• Watched pytest: 1 failing test of 2" in text
+        assert "• Recalled 1 lesson: Swap the arguments of gcd (same error signature)" in text
+        assert "• Learned: Swapping alone does not help" in text
+    assert json.loads(adi("show", run_id, "--json").output)["story"]["wrong"][-1].startswith("A stop rule")
 
 
 def test_a_killed_run_can_be_shown(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ Verdict on a clean copy with the diff applied
   check   result  passed  failed     time
   pytest  PASS         4       0   0.50 s
   slow    FAIL         0       0    1m15s  timeout
-! The change changes existing tests (the verdict ran their original text): tests/test_gcd.py
+! The change changes tests or what rules checks (the verdict ran their original text): tests/test_gcd.py
 ! The change touches files that need your approval: .github/ci.yml
 ✗ 1 of 2 checks passes
    gcd.py | 2 +-

@@ -28,7 +28,8 @@ def test_each_layer_beats_the_one_below(tmp_path: Path) -> None:
     assert loaded.settings.run.limits == Limits(steps=4, wall_s=3, check_s=2, completion_tokens=1)
 
 
-def test_a_repository_can_neither_redirect_the_model_nor_widen_the_sandbox(tmp_path: Path) -> None:
+@pytest.mark.containment
+def test_agent_k05_a_repository_can_neither_redirect_the_model_nor_widen_the_sandbox(tmp_path: Path) -> None:
     environ = {"ADI_HOME": str(tmp_path / "home")}
     hostile = """
         ui = 3

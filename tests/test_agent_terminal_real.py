@@ -22,14 +22,14 @@ from tests.agent_kit import CALC, Script
 from tests.conftest import RepoFactory, git
 from tests.openai_server import Said, serve
 
+pytestmark = [pytest.mark.containment, pytest.mark.usefixtures("scripted")]
+
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[7A\x1b[2K\x9b31m\u202etxt\u200b[bold]:smile:\rover"
 IN_NAMES = "\x1b]0;t\x07\u202e\u009b2J[red]"
 BRANCH = "main\u202e\u009b2J-\u200b\U000e0041"
 TEST = f"""\
 import sys
 from calc import add
-
-pytestmark = pytest.mark.usefixtures("scripted")
 
 ALL = {ATTACKS!r}
 
@@ -99,7 +99,6 @@ def assert_inert(text: str) -> None:
     assert spoofed(text) == []
 
 
-@pytest.mark.containment
 @pytest.mark.container
 @pytest.mark.slow
 def test_agent_k08_a_whole_run_on_a_terminal(make_repo: RepoFactory, adi_home: Path) -> None:

@@ -37,6 +37,8 @@ from memory.records import (
 from sandbox.workcopy import WorkCopy, snapshot
 from tests.conftest import RepoFactory
 
+pytestmark = pytest.mark.containment
+
 ALL = "".join(ATTACKS)
 events = st.lists(records(Event), min_size=1, max_size=4)
 few = settings(

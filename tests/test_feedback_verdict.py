@@ -10,7 +10,7 @@ from conftest import RepoFactory
 
 from feedback.checks import detect, run_check
 from feedback.disputed import disputed
-from feedback.evidence import bends_tests, is_test_path, shadows
+from feedback.evidence import bends_tests, is_test_path, shadows, started_by
 from feedback.verdict import examine, judge, no_worse
 from memory.records import Check, CheckResult, Evaluation, Failure, Status
 from sandbox.local import LocalSandbox
@@ -279,10 +279,26 @@ def test_paths_that_belong_to_the_proof() -> None:
         ("Cargo.toml", '[package]\nversion = "1"\n', '[package]\nversion = "2"\n', False),
         ("Cargo.toml", "[lib]\n", "[lib]\ntest = false\n", True),
         ("src/app.py", "x = 1\n", "x = 2\n", False),
+        ("pyproject.toml", "[tool.ruff]\n", '[tool.ruff]\nlint.ignore = ["F"]\n', True),
+        ("pyproject.toml", "[tool.towncrier]\n", '[tool.towncrier]\nname = "a"\n', False),
+        ("setup.cfg", "[flake8]\n", "[flake8]\nignore = F\n", True),
+        ("package.json", "{}", '{"eslintConfig": {"rules": {}}}', True),
+        ("ruff.toml", "", "ignore = ['F']\n", True),
+        ("web/.eslintrc.json", "{}", '{"rules": {}}', True),
+        ("eslint.config.mjs", "", "export default []\n", True),
+        (".golangci.yml", "", "issues: {}\n", True),
+        ("ruffled.toml", "", "x = 1\n", False),
+        ("docs/mypy.md", "", "x\n", False),
     ],
 )
 def test_only_the_part_that_rules_tests_counts(path: str, before: str, after: str, bends: bool) -> None:
     assert bends_tests(path, before.encode(), after.encode()) is bends
+
+
+def test_scripts_that_a_check_starts_grade_the_change() -> None:
+    commands = ["sh ./ci/lint.sh && python3 calc.py", "PATH=x:y bin/check --all|tee out.txt"]
+    paths = ["ci/lint.sh", "lint.sh", "calc.py", "bin/check", "check", "out.txt"]
+    assert started_by(commands, paths) == {"ci/lint.sh", "bin/check"}
 
 
 def test_modules_that_hide_others() -> None:

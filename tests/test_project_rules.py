@@ -27,6 +27,8 @@ HOMES = {
     "docker": ("sandbox/",),
     "git": ("sandbox/",),
     "httpx2": ("model/",),
+    "jinja2": ("agent/page",),
+    "markupsafe": ("agent/page",),
     "peft": ("model/",),
     "prompt_toolkit": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
     "pydantic_settings": ("agent/settings",),
