@@ -381,3 +381,10 @@ def test_nothing_of_the_watching_becomes_part_of_a_change(make_repo: RepoFactory
         assert work.absorb(sandbox.changes()) == ["made.txt"]
         assert sandbox.changes() == {}
     assert b".adi" not in work.diff()
+
+
+def test_half_a_character_does_not_spoil_the_evidence() -> None:
+    facts = journal(BEGIN, COVER, {**END, "raised": {"error": "ValueError", "message": "odd \ud800 text"}})
+    found = understood(facts, "c", frozenset({"a.py"}), False, 1.0)
+    assert found is not None
+    assert [test.raised.message for test in found.failing if test.raised] == ["odd ? text"]
