@@ -5,7 +5,7 @@ instead, what was tried in vain, which checks are slow or flaky. What the model 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -151,6 +151,20 @@ def _fixes(past: Past) -> Iterator[Told]:
         yield _told(
             past, _fix(past, signatures, path, change), "the checks passed with it, and it was accepted"
         )
+
+
+def by_hand(past: Past, failing: Collection[str], diff: str) -> Iterator[Told]:
+    """What the person changed after a run had come to nothing, where its failing tests pass since.
+
+    `failing` are the tests that fail now, `diff` what changed between the files of that run and now.
+    """
+    tests, signatures = _failing(past), past.signatures()
+    if past.stop not in {*VAIN, Stop.REJECTED} or not tests or tests & {*failing}:
+        return
+    found = [(path, change) for path, change in changes_in(diff) if not is_test_path(path)]
+    if 0 < len(found) <= SMALL:
+        for path, change in found:
+            yield _told(past, _fix(past, signatures, path, change), "the person mended it so by hand")
 
 
 def _fix(past: Past, signatures: Sequence[str], path: str, change: Change) -> Draft:

@@ -1,11 +1,11 @@
 """Percolate: what happens in a run is kept before the next thing happens, and distilled when it is over."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from agent.distil import Past, distil, witness
+from agent.distil import Past, Told, by_hand, distil, witness
 from agent.syntax import language_of
 from memory.lessons import Lessons
 from memory.records import Event, Learned, Noted, Payload, Recalled, RunEnded, Task, UserActed, Verdict
@@ -66,6 +66,8 @@ def typed_next(store: Store, run_id: str, task: Task) -> None:
 def remember(run: "Run") -> None:
     """Give the run what is known: of its repository, its failing tests and its words."""
     failing = [failure for result in run.failing for failure in result.failures]
+    if run.memory.lessons is not None and any(result.tests_passed for result in run.baseline):
+        _learn_by_hand(run, run.memory.lessons, {failure.test for failure in failing})
     words = [
         run.task.prompt,
         *(failure.test for failure in failing),
@@ -79,6 +81,22 @@ def remember(run: "Run") -> None:
         run.recorder.emit(Recalled(lessons=found))
 
 
+def _learn_by_hand(run: "Run", lessons: Lessons, failing: set[str]) -> None:
+    """What the person did after the last run here had come to nothing teaches as an accepted change does."""
+    last = _previous(run.recorder.store, run.task.repo, run.recorder.run_id)
+    if last is None or last.task.tree == run.task.tree:
+        return
+    diff = run.files.since(last.task.tree).decode("utf-8", "replace")
+    _learn(run.recorder, lessons, by_hand(last, failing, diff))
+
+
+def _learn(recorder: Recorder, lessons: Lessons, everything: Iterable[Told]) -> None:
+    for told in everything:
+        lesson, new = lessons.learn(told.draft, told.evidence)
+        stance = "new" if new else "retired" if lesson.status == "retired" else told.evidence.stance
+        recorder.emit(Learned(lesson_id=lesson.id, claim=lesson.claim, stance=stance, why=told.evidence.why))
+
+
 def percolate(recorder: Recorder, ended: RunEnded) -> None:
     """Distil the run that ends so: new lessons, and what it says about those it was given.
 
@@ -87,12 +105,8 @@ def percolate(recorder: Recorder, ended: RunEnded) -> None:
     try:
         past = _past(recorder.store, recorder.run_id, ended)
         lessons = Lessons(recorder.store)
-        for told in distil(past, _previous(recorder.store, past)):
-            lesson, new = lessons.learn(told.draft, told.evidence)
-            stance = "new" if new else "retired" if lesson.status == "retired" else told.evidence.stance
-            recorder.emit(
-                Learned(lesson_id=lesson.id, claim=lesson.claim, stance=stance, why=told.evidence.why)
-            )
+        last = _previous(recorder.store, past.task.repo, past.run_id)
+        _learn(recorder, lessons, distil(past, last))
         for lesson_id, evidence in witness(past):
             lesson = lessons.testify(lesson_id, evidence)
             stance = "retired" if lesson.status == "retired" else evidence.stance
@@ -111,9 +125,9 @@ def _past(store: Store, run_id: str, ended: RunEnded | None = None) -> Past:
     return Past(run_id, events, patches)
 
 
-def _previous(store: Store, past: Past) -> Past | None:
+def _previous(store: Store, repo: str, run_id: str) -> Past | None:
     """The run that ended before this one in the same repository."""
-    for summary in store.runs(past.task.repo, limit=5):
-        if summary.id != past.run_id and summary.id < past.run_id and summary.ended:
+    for summary in store.runs(repo, limit=5):
+        if summary.id != run_id and summary.id < run_id and summary.ended:
             return _past(store, summary.id)
     return None

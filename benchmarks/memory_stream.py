@@ -31,6 +31,8 @@ from memory.records import ActionEnded, Check, Completed, Evaluation, Plan, Reca
 from memory.store import Store
 
 RESAMPLES = 10_000
+TOKENS, WALL_S = 1_500, 900.0
+"""What one run may write, and take: the tasks are one or two lines each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def settle(defect: Defect, repo: Path, solved: bool) -> None:
 
 
 def settings_of(arm: str, repo: Path) -> Settings:
-    return load(repo, {"memory": {"recall": arm == "with"}}).settings
+    limits = {"completion_tokens": TOKENS, "wall_s": WALL_S}
+    return load(repo, {"memory": {"recall": arm == "with"}, "run": limits}).settings
 
 
 def do(arm: str, project: Project, defect: Defect, repo: Path, database: Path) -> Row:

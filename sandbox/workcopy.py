@@ -196,6 +196,16 @@ class WorkCopy:
         shadow = self._base.shadow
         return shadow.diff(self.snapshot.tree, shadow.tree_with(self.snapshot.tree, news))
 
+    def since(self, tree: str) -> bytes:
+        """What the person changed between an earlier snapshot and this one, as a patch.
+
+        Empty where nothing did, or where the earlier one is not kept any more.
+        """
+        try:
+            return self._base.shadow.diff(tree, self.snapshot.tree) if tree else b""
+        except RepositoryState:
+            return b""
+
     def pending(self) -> dict[str, bytes | None]:
         """Writes that the sandbox has not been given yet; the call clears them."""
         waiting = {path: self.read(path) if self.exists(path) else None for path in sorted(self._pending)}

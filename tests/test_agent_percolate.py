@@ -352,3 +352,28 @@ def test_tests_that_no_rule_detects_are_found_where_the_documents_name_them(make
         again = session.run("shop.tax is wrong once more")
     assert again.stop is Stop.ACCEPTED
     assert told(again.run_id, CheckAdded) == []
+
+
+def test_what_a_person_mended_after_a_run_that_failed_is_learned(make_repo: RepoFactory) -> None:
+    repo = make_repo(FILES)
+    with open_local(repo, silent, YES) as session:
+        assert session.run("the tax is wrong", (COMMAND,)).stop is not Stop.ACCEPTED
+        assert known("fix") == []
+        (repo / "shop.py").write_text(
+            TAX.replace("round(amount * 0.075, 2)", "money.quantize(amount * 0.075)")
+        )
+        tip_too(repo)
+        outcome = session.run("the tip is wrong")
+    assert outcome.stop is Stop.ACCEPTED
+    assert "money.quantize(amount * 0.125)" in (repo / "shop.py").read_text()
+    whys = [item.why for fix in known("fix") for item in fix.evidence]
+    assert whys.count("the person mended it so by hand") == 1
+
+
+def test_what_a_person_changed_otherwise_is_not(make_repo: RepoFactory) -> None:
+    repo = make_repo(FILES)
+    with open_local(repo, silent, YES) as session:
+        session.run("the tax is wrong", (COMMAND,))
+        (repo / "shop.py").write_text(TAX.replace("def tip(amount)", "def tip(bill)"))
+        session.run("the tax is still wrong", (COMMAND,))
+    assert known("fix") == []
