@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from memory import process
 from memory.records import (
     ActionEnded,
     ActionStarted,
@@ -46,8 +45,8 @@ def add_to_row(row: RunRow, payload: Payload, at: str) -> None:
             row.ended, row.stop, row.seconds = at, payload.stop.value, payload.seconds
 
 
-def summary(row: RunRow) -> RunSummary:
-    """The row as `adi log` shows it."""
+def summary(row: RunRow, *, alive: bool) -> RunSummary:
+    """The row as `adi log` shows it; `alive` tells whether its process still is."""
     return RunSummary(
         id=row.id,
         repo=row.repo,
@@ -55,7 +54,7 @@ def summary(row: RunRow) -> RunSummary:
         started=row.started,
         ended=row.ended,
         stop=Stop(row.stop) if row.stop else None,
-        alive=not row.ended and process.is_alive(row.pid, row.process),
+        alive=alive and not row.ended,
         model=row.model,
         diff_sha256=row.diff_sha256,
         diffstat=row.diffstat,

@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,11 +18,9 @@ import pytest
 from memory import errors
 from memory.engine import APPLICATION_ID, wal_is_safe
 from memory.process import identity, is_alive, own_identity
-from memory.records import Noted, RunEnded, Stop, Task
+from memory.records import Noted, RunEnded, Stop
 from memory.store import Store
-
-TASK = Task(id="t", prompt="p", repo="/src/maths")
-ROOT = Path(__file__).parent.parent
+from tests.store_kit import TASK, integrity, start
 
 APPENDS_FOREVER = """
 import sys
@@ -46,9 +43,9 @@ from pathlib import Path
 from memory.errors import RepoBusy
 from memory.records import Noted, Task
 from memory.store import Store
-path, shared, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+shared, count, mark = sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 held = []
-with Store.open(path) as store:
+with Store.open(sys.argv[1]) as store:
     mine = store.start_run(Task(id="t", prompt="p", repo="/r"))
     print("ready", flush=True)
     sys.stdin.readline()
@@ -58,27 +55,12 @@ with Store.open(path) as store:
             store.claim_repo("/r", mine)
         except RepoBusy:
             continue
-        (path.parent / "held").touch(exist_ok=False)  # fails when another process holds it too
-        (path.parent / "held").unlink()
+        mark.touch(exist_ok=False)  # fails when another process holds it too
+        mark.unlink()
         held.append(number)
         store.release("/r", mine)
 print(json.dumps([mine, len(held)]))
 """
-
-
-def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def integrity(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
 
 
 def test_kill_9_at_random_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -110,11 +92,14 @@ def test_kill_9_at_random_loses_nothing_that_was_acknowledged(tmp_path: Path) ->
     assert len(acknowledged) == 10
 
 
-def test_four_processes_append_and_claim_without_a_lost_event_or_a_lock_error(tmp_path: Path) -> None:
-    path, count = tmp_path / "adi.db", 25
-    with Store.open(path) as store:
+def test_four_processes_append_and_claim_without_a_lost_event_or_a_lock_error(
+    place: Path | str, tmp_path: Path
+) -> None:
+    count = 25
+    with Store.open(place) as store:
         shared = store.start_run(TASK)
-        children = [start(APPENDS_AND_CLAIMS, str(path), shared, str(count)) for _ in range(4)]
+        arguments = (str(place), shared, str(count), str(tmp_path / "held"))
+        children = [start(APPENDS_AND_CLAIMS, *arguments) for _ in range(4)]
         for child in children:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
@@ -134,11 +119,10 @@ def test_four_processes_append_and_claim_without_a_lost_event_or_a_lock_error(tm
     for run_id, _ in reports:
         assert [text for text in texts if text.startswith(run_id)] == [f"{run_id} {n}" for n in range(count)]
     assert sum(held for _, held in reports) > 0
-    assert integrity(path) == "ok"
 
 
-def test_threads_share_a_store(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "adi.db") as store:
+def test_threads_share_a_store(place: Path | str) -> None:
+    with Store.open(place) as store:
         run_id = store.start_run(TASK)
 
         def work() -> None:
@@ -156,15 +140,15 @@ def test_a_full_disk_is_named_keeps_what_was_written_and_recovers(tmp_path: Path
     path = tmp_path / "adi.db"
     with Store.open(path) as store:
         run_id = store.start_run(TASK)
-        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-        store._connection.execute(f"PRAGMA max_page_count={pages + 2}")
+        (pages,) = store._backend.connection.execute("PRAGMA page_count").fetchone()
+        store._backend.connection.execute(f"PRAGMA max_page_count={pages + 2}")
         with pytest.raises(errors.StoreFull, match="no space left") as full:
             store.append(run_id, Noted(text="x" * 100_000))
         assert full.value.hint == "adi doctor"
         with pytest.raises(errors.StoreFull):
             store.put_artifact(b"x" * 100_000)
         assert len(store.events(run_id)) == 1
-        store._connection.execute(f"PRAGMA max_page_count={pages + 1000}")
+        store._backend.connection.execute(f"PRAGMA max_page_count={pages + 1000}")
         assert store.append(run_id, Noted(text="x" * 100_000)).seq == 2
     assert integrity(path) == "ok"
 
@@ -285,7 +269,7 @@ def test_wal_is_used_only_where_it_is_safe(version: tuple[int, int, int], safe: 
 
 def test_the_journal_is_the_one_for_this_sqlite(tmp_path: Path) -> None:
     with Store.open(tmp_path / "adi.db") as store:
-        (journal,) = store._connection.execute("PRAGMA journal_mode").fetchone()
+        (journal,) = store._backend.connection.execute("PRAGMA journal_mode").fetchone()
     assert journal == ("wal" if wal_is_safe(sqlite3.sqlite_version_info) else "persist")
 
 
@@ -297,7 +281,7 @@ def test_a_file_left_in_wal_by_another_sqlite_is_brought_back(tmp_path: Path) ->
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
     with Store.open(path) as store:
-        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("persist",)
+        assert store._backend.connection.execute("PRAGMA journal_mode").fetchone() == ("persist",)
         assert store.append(run_id, Noted(text="x")).seq == 2
 
 

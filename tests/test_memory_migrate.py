@@ -1,6 +1,5 @@
 """Old databases are brought up to date all or nothing; newer ones are refused."""
 
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from memory.errors import SchemaTooNew, StoreCorrupt
 from memory.records import Noted, Task
 from memory.store import Store
 from memory.tables import Table
+from tests.store_kit import scripts
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,23 +56,6 @@ INSERT INTO claim VALUES ('/src/maths', '261123-4yvrag', 1, 'boot:1', '2026-11-2
 """
 """The file that the first released schema left: a run that was killed, holding its repository."""
 
-NEXT = '''
-"""Adds a column that may not be null, by the copy and move that SQLite needs."""
-
-import os
-import sqlalchemy as sa
-from alembic import op
-
-revision = "0003"
-down_revision = "0002"
-
-
-def upgrade():
-    with op.batch_alter_table("run") as batch:
-        batch.add_column(sa.Column("team", sa.String(), nullable=False, server_default="us"))
-    {then}
-'''
-
 UPGRADE = """
 import sys
 from pathlib import Path
@@ -92,13 +75,6 @@ def path(tmp_path: Path) -> Path:
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(SCHEMA_1)
     return path
-
-
-def scripts(tmp_path: Path, then: str = "") -> Path:
-    """The real scripts and one more, which ends with `then`."""
-    copy = shutil.copytree(migrate.SCRIPTS, tmp_path / "migrations %d")
-    (copy / "versions" / "v0003_team.py").write_text(NEXT.format(then=then), encoding="utf-8")
-    return copy
 
 
 def upgrade(path: Path, scripts: Path) -> subprocess.Popen[str]:
@@ -135,7 +111,7 @@ def test_the_number_of_the_schema_is_the_newest_script() -> None:
 
 
 def test_the_scripts_make_the_tables_that_the_program_uses(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "adi.db") as store, store._engine.connect() as connection:
+    with Store.open(tmp_path / "adi.db") as store, store._backend.engine.connect() as connection:
         options = {
             "include_name": lambda name, kind, _: kind != "table" or not name.startswith("lesson_text")
         }

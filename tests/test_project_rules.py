@@ -29,6 +29,7 @@ HOMES = {
     "httpx2": ("model/",),
     "peft": ("model/",),
     "prompt_toolkit": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
+    "psycopg": ("memory/",),
     "pydantic_settings": ("agent/settings",),
     "rich": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
     "sqlalchemy": ("memory/",),
