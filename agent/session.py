@@ -107,7 +107,7 @@ class Session:
         recorder.tell(self.store.events(run_id)[0])
         with self._ended(recorder) as finish:
             self.store.claim_repo(str(copied.repo), run_id)
-            for note in copied.notes:
+            for note in (*self.store.warnings, *copied.notes):
                 recorder.emit(Noted(level="warning", text=note))
             return finish(self._work(task, files, recorder))
 

@@ -6,6 +6,7 @@ and a machine that died gives its repositories back by itself.
 """
 
 import os
+import sqlite3
 from datetime import UTC, datetime
 
 from sqlalchemy import delete
@@ -36,6 +37,12 @@ def claim(session: Session, repo: str, run_id: str, identity: str, at: str) -> N
         session.delete(held)
         session.flush()
     session.add(ClaimRow(repo=repo, run_id=run_id, pid=os.getpid(), process=identity, at=at))
+
+
+def busy(connection: sqlite3.Connection) -> tuple[str, int] | None:
+    """Id and process of a run of this machine that is alive, in a file of any schema; None without one."""
+    rows = connection.execute("SELECT id, pid, process FROM run WHERE ended = ''")
+    return next(((str(run_id), pid) for run_id, pid, known in rows if process.is_alive(pid, known)), None)
 
 
 def release(session: Session, run_id: str, repo: str | None = None) -> None:

@@ -45,14 +45,16 @@ class Sqlite:
         with engine.named_errors(path):
             if path is not None:
                 _make(path)
-            self.connection = engine.connect(path, version)
+            self.connection, opened = _connect(path, version)
             try:
                 schema_version(self.connection)
                 self.engine = engine.make_engine(self.connection)
                 migrate(self.connection, self.engine, path)
                 (journal,) = self.connection.execute("PRAGMA journal_mode").fetchone()
-                self._log = _side(path, "-wal") if path and journal == "wal" else None
+                self._log = side(path, "-wal") if path and journal == "wal" else None
                 self._files = self._present()
+                if self._files[:1] != opened:
+                    raise errors.StoreReplaced(f"{path} was replaced while it was opened", errors.RESTORE)
             except BaseException:
                 self.connection.close()
                 raise
@@ -94,8 +96,10 @@ class Sqlite:
             self.connection.close()
 
     def _present(self) -> tuple[tuple[int, int], ...]:
-        paths = filter(None, (self._path, self._log, self._log and _side(self._path, "-shm")))
-        return tuple(_file_id(path) for path in paths)
+        if self._path is None:
+            return ()
+        logs = () if self._log is None else (self._log, side(self._path, "-shm"))
+        return tuple(_file_id(path) for path in (self._path, *logs))
 
     def _check_files(self) -> None:
         if self._present() == self._files:
@@ -155,9 +159,21 @@ def private(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _side(path: Path | None, suffix: str) -> Path:
-    assert path is not None
+def side(path: Path, suffix: str) -> Path:
+    """Name of the file that belongs to a store's: its journal, log, or index of the log."""
     return path.with_name(path.name + suffix)
+
+
+def _connect(
+    path: Path | None, version: tuple[int, int, int]
+) -> tuple[sqlite3.Connection, tuple[tuple[int, int], ...]]:
+    """A connection, and which file it is to: waiting for `restore`, it may have waited for an old one."""
+    opened = (_file_id(path),) if path else ()
+    connection = engine.connect(path, version)
+    if path is None or opened == (_file_id(path),):
+        return connection, opened
+    connection.close()
+    return engine.connect(path, version), (_file_id(path),)
 
 
 def _make(path: Path) -> None:
@@ -179,17 +195,17 @@ def _make(path: Path) -> None:
         except OSError:  # a filesystem without links
             new.rename(path)
     finally:
-        for leftover in (new, *(_side(new, suffix) for suffix in SIDES)):
+        for leftover in (new, *(side(new, suffix) for suffix in SIDES)):
             leftover.unlink(missing_ok=True)
 
 
 def _check_orphans(path: Path) -> None:
     """A log without its file would be played into the new one. A journal that ended begins with zeros."""
-    for side in (_side(path, "-wal"), _side(path, "-journal")):
-        with suppress(FileNotFoundError), side.open("rb") as stream:
+    for orphan in (side(path, "-wal"), side(path, "-journal")):
+        with suppress(FileNotFoundError), orphan.open("rb") as stream:
             if any(stream.read(28)) and not path.exists():  # else another process made it meanwhile
                 raise errors.StoreCorrupt(
-                    f"{path} is gone, and {side.name} with changes of it is still there", errors.RESTORE
+                    f"{path} is gone, and {orphan.name} with changes of it is still there", errors.RESTORE
                 )
 
 

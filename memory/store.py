@@ -273,16 +273,20 @@ def _event_row(run_id: str, seq: int, at: str, payload: Payload) -> EventRow:
     return EventRow(run_id=run_id, seq=seq, at=at, kind=payload.kind, version=SCHEMA_VERSION, payload=content)
 
 
-def _event(row: EventRow) -> Event:
+def payload_of(row: EventRow) -> Payload:
+    """What the row tells. Raises SchemaTooNew, StoreCorrupt."""
     if row.version > SCHEMA_VERSION:
         raise errors.SchemaTooNew(f"event {row.seq} of run {row.run_id} was written by a newer ADI")
     try:
-        payload = _PAYLOAD.validate_python(row.payload)
+        return _PAYLOAD.validate_python(row.payload)
     except ValueError as error:
         raise errors.StoreCorrupt(
             f"event {row.seq} of run {row.run_id} cannot be read: {error}", errors.DOCTOR
         ) from error
-    return Event(run_id=row.run_id, seq=row.seq, at=row.at, payload=payload)
+
+
+def _event(row: EventRow) -> Event:
+    return Event(run_id=row.run_id, seq=row.seq, at=row.at, payload=payload_of(row))
 
 
 def _now() -> str:
