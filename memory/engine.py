@@ -6,6 +6,8 @@ guaranteed: safety on network filesystems, whose locks SQLite cannot trust.
 """
 
 import errno
+import os
+import pwd
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,8 +144,27 @@ def translate(error: sqlite3.Error, path: Path | None) -> errors.StoreError:
                 f"{where} is damaged or not a database ({error}); it was left as it is", errors.RESTORE
             )
         case sqlite3.SQLITE_CANTOPEN:
-            return errors.StoreUnavailable(f"{where} cannot be opened", errors.DOCTOR)
+            return _cannot_open(path)
     return errors.StoreUnavailable(f"{where}: {error}", errors.DOCTOR)
+
+
+def _cannot_open(path: Path | None) -> errors.StoreError:
+    if path is not None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        owner, me = path.stat().st_uid, os.geteuid()
+        if owner != me:
+            return errors.StoreUnavailable(
+                f"{path} belongs to {_user(owner)}, and this is {_user(me)}", f"sudo chown {me} {path}"
+            )
+    if path is not None and path.exists() and not os.access(path.parent, os.W_OK):
+        return errors.StoreReadOnly(f"{path} or its directory cannot be written", errors.DOCTOR)
+    return errors.StoreUnavailable(f"{path} cannot be opened", errors.DOCTOR)
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _translate_os(error: OSError, path: Path | None) -> errors.StoreError:

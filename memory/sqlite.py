@@ -6,6 +6,7 @@ to, with the journal of another. A file that was deleted is saved once beside it
 """
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -119,12 +120,20 @@ class Sqlite:
             return None
         self._rescued = True
         target = dated(self._path, "rescued")
-        with suppress(sqlite3.Error, OSError):
+        try:
             private(target)
             with closing(sqlite3.connect(target)) as copy:
-                self.connection.backup(copy)
-                copy.execute("PRAGMA journal_mode=DELETE")
-            return target
+                if self._log is not None:
+                    self.connection.backup(copy)
+                elif opened := descriptor_of(self._files[0]):
+                    # SQLite looks for the name of a file that has a journal; the system still has the file.
+                    shutil.copyfile(opened, target)
+                if copy.execute("SELECT count(*) FROM run").fetchone() and _whole(copy):
+                    copy.execute("PRAGMA journal_mode=DELETE")
+                    return target
+        except (sqlite3.Error, OSError):
+            pass  # the error that is raised now says what is known
+        target.unlink(missing_ok=True)
         return None
 
     def _bound_log(self) -> None:
@@ -174,6 +183,19 @@ def _connect(
         return connection, opened
     connection.close()
     return engine.connect(path, version), (_file_id(path),)
+
+
+def descriptor_of(file: tuple[int, int]) -> Path | None:
+    """Where the system shows a file that this process has open and that may have no name any more."""
+    for entry in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):
+            if _file_id(entry) == file:
+                return entry
+    return None
+
+
+def _whole(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
 
 
 def _make(path: Path) -> None:

@@ -159,6 +159,8 @@ def contained(
     with tempfile.TemporaryDirectory(prefix="case-", dir=tmp_path.anchor + "tmp") as folder:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", folder)
+        if request.node.get_closest_marker("postgres"):
+            request.getfixturevalue("postgres_server")  # a child of all tests, not of this case
         client = connect() if request.node.get_closest_marker("container") else None
         case = Contained(Path(folder), adi_home, client)
         case.begin()

@@ -21,7 +21,7 @@ from memory.records import Noted, RunEnded, Stop
 from memory.salvage import salvage
 from memory.sqlite import SIDES, Sqlite, side
 from memory.store import Store
-from tests.store_kit import TASK, integrity, start
+from tests.store_kit import NEW_SQLITE, TASK, integrity, start
 
 HOLDS = """
 import sys
@@ -39,8 +39,6 @@ elif sys.argv[2] == "lock":
 print("held", flush=True)
 sys.stdin.readline()
 """
-NEW_SQLITE = (3, 53, 0)
-"""A version whose write-ahead log is safe: one process at a time is safe with any."""
 
 
 @pytest.fixture
@@ -328,7 +326,7 @@ def test_a_run_is_put_together_from_what_is_left(path: Path) -> None:
 
 
 def test_lessons_are_found_by_their_words_after_a_salvage(path: Path) -> None:
-    lesson = {name: "" for name in ("subject", "created", "changed", "used", "place")} | {
+    lesson = dict.fromkeys(("subject", "created", "changed", "used", "place"), "") | {
         "kind": "fact", "scope": "everywhere", "claim": "parsers quote", "words": "csv", "content": "{}",
         "author": "code", "status": "trial", "pinned": 0, "uses": 0,
     }  # fmt: skip

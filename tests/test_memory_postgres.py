@@ -246,31 +246,6 @@ def test_an_upgrade_that_dies_changes_nothing(tmp_path: Path, postgres: str, the
         assert ask(store, "SELECT version_num FROM alembic_version") == [(f"{migrate.HEAD:04}",)]
 
 
-FORKS = """
-import os, sys
-from memory.errors import Forked
-from memory.records import Noted, Task
-from memory.store import Store
-with Store.open(sys.argv[1]) as store:
-    run_id = store.start_run(Task(id="t", prompt="p", repo="/r"))
-    child = os.fork()
-    if child == 0:
-        try:
-            store.append(run_id, Noted(text="from the child"))
-        except Forked:
-            store.close()
-            os._exit(7)
-        os._exit(1)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    print(store.append(run_id, Noted(text="from the parent")).seq)
-"""
-
-
-def test_a_forked_child_is_refused_and_closes_nothing_of_the_parents(postgres: str) -> None:
-    child = start(FORKS, postgres)
-    assert child.communicate()[0] == "7\n2\n"
-
-
 def test_a_process_that_dies_in_a_transaction_leaves_nothing(store: Store, postgres: str) -> None:
     script = (
         "import os, sys\nfrom memory.store import Store\nfrom memory.records import Task\n"

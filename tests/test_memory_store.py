@@ -1,8 +1,6 @@
 """The store keeps what it is given, in order, and finds it again."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,31 +193,6 @@ def test_a_repository_is_held_by_one_run_until_it_ends(store: Store) -> None:
     store.claim_repo(TASK.repo, second)
     store.release(TASK.repo, second)
     store.claim_repo(TASK.repo, first)
-
-
-FORKS = """
-import os, sys
-from pathlib import Path
-from memory.errors import Forked
-from memory.records import Noted, Task
-from memory.store import Store
-with Store.open(Path(sys.argv[1])) as store:
-    run_id = store.start_run(Task(id="t", prompt="p", repo="/r"))
-    child = os.fork()
-    if child == 0:
-        try:
-            store.append(run_id, Noted(text="from the child"))
-        except Forked:
-            os._exit(7)
-        os._exit(1)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    print(store.append(run_id, Noted(text="from the parent")).seq)
-"""
-
-
-def test_a_forked_child_is_refused_and_the_parent_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FORKS, str(tmp_path / "adi.db")]
-    assert subprocess.check_output(command, cwd=ROOT, text=True) == "7\n2\n"
 
 
 @given(text=anything, path=anything, arguments=st.dictionaries(anything, json_values, max_size=3))
