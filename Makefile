@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup ready test test-containment test-languages images engines check format demo bench clean
+.PHONY: help setup ready test test-containment test-languages images engines postgres check format demo bench clean
 
 help:
 	@echo 'make setup   virtual environment in $(VENV) with ADI and its tools, versions as in constraints.txt'
@@ -37,12 +37,12 @@ ready: setup
 	@echo 'ready: Docker engine, sandbox image and model (made or fetched when missing)'
 	@$(BIN)/adi doctor --fix
 
-test: setup
+test: setup postgres
 	@$(MAKE) --no-print-directory ready || echo 'test: what is missing is skipped, and the reason told'
 	@echo 'test: all tests, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
 
-test-containment: setup engines
+test-containment: setup engines postgres
 	@$(MAKE) --no-print-directory ready || echo 'test-containment: what is missing is skipped, and the reason told'
 	@$(BIN)/adi doctor --fix --images python,node || echo 'test-containment: no image for npm'
 	@echo 'test-containment: every case of docs/security.md, the slow ones too'
@@ -55,6 +55,15 @@ engines:
 		apt-get -q update >/dev/null && \
 		DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends runsc uidmap rootlesskit >/dev/null \
 			|| echo 'engines: not installed, their tests are skipped'; \
+	fi
+
+# What the tests of the store on a server need.
+postgres:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+		echo 'postgres: installing a server for the tests'; \
+		apt-get -q update >/dev/null && \
+		DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends postgresql >/dev/null \
+			|| echo 'postgres: not installed, its tests are skipped'; \
 	fi
 
 images: setup

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from agent import cli_memory_store
+
 if TYPE_CHECKING:
     from memory.lesson import Lesson
     from memory.lessons import Lessons
@@ -175,6 +177,10 @@ def stats(as_json: AsJson = False) -> None:
         return
     for name, count in figures.items():
         typer.echo(f"{name:20}{count:>12,}")
+
+
+for command in (cli_memory_store.backup, cli_memory_store.restore, cli_memory_store.salvage):
+    app.command()(command)
 
 
 def _print(found: "list[Lesson]", as_json: bool, otherwise: str) -> None:

@@ -227,6 +227,8 @@ def check_sqlite(_: Subject) -> Finding:
 
 
 def check_store(subject: Subject) -> Finding:
+    from memory import filesystem
+
     database = subject.places.database
     place = next(p for p in (database, *database.parents) if p.exists())
     if not os.access(place, os.W_OK):
@@ -237,9 +239,11 @@ def check_store(subject: Subject) -> Finding:
     try:
         runs = connection.execute("SELECT count(*) FROM run").fetchone()[0]
     except sqlite3.Error as error:
-        return Finding("store", "fail", f"{database}: {error}", f"mv {database} {database}.damaged")
+        return Finding("store", "fail", f"{database}: {error}", "adi memory salvage")
     finally:
         connection.close()
+    if warning := filesystem.warning(database):
+        return Finding("store", "warn", warning, "export ADI_HOME=DIRECTORY")
     return Finding("store", "pass", f"{database}, {runs} runs")
 
 

@@ -112,7 +112,7 @@ class Session:
         with self._ended(recorder) as finish:
             self.store.claim_repo(str(copied.repo), run_id)
             typed_next(self.store, run_id, task)
-            for note in copied.notes:
+            for note in (*self.store.warnings, *copied.notes):
                 recorder.emit(Noted(level="warning", text=note))
             return finish(self._work(task, files, recorder, memory))
 

@@ -7,6 +7,7 @@ guaranteed: safety on network filesystems, whose locks SQLite cannot trust.
 
 import errno
 import os
+import pwd
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +35,19 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
-    """A guarded connection to the file, or with None to a store in memory."""
-    if path is not None:
-        _create(path)
+def connect(
+    path: Path | None,
+    version: tuple[int, int, int] = sqlite3.sqlite_version_info,
+    *,
+    new: bool = False,
+) -> sqlite3.Connection:
+    """A guarded connection to a file that exists, or with None to a store in memory.
+
+    `version` is the one of SQLite that decides which journal is safe; `new`: the file may be empty.
+    """
+    if path is not None and not new and path.stat().st_size == 0:
+        # ADI puts a new file in place with its tables: one without anything is what a fault left.
+        raise errors.StoreCorrupt(f"{path} is empty and was left as it is; a store never is", errors.RESTORE)
     connection = sqlite3.connect(
         ":memory:" if path is None else path,
         timeout=BUSY_S,
@@ -46,7 +56,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
     )
     try:
         _check_is_ours(connection)
-        _choose_journal(connection)
+        _choose_journal(connection, version)
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA secure_delete=ON")  # what is forgotten leaves no bytes behind
     except BaseException:
@@ -55,23 +65,18 @@ def connect(path: Path | None) -> sqlite3.Connection:
     return connection
 
 
-def _create(path: Path) -> None:
-    # Prompts and code are private: the directory and file are the owner's only.
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-
-
 def _check_is_ours(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN")  # both are read at one moment: another process may be making the tables
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     connection.execute("COMMIT")
     if tables and application != APPLICATION_ID:
-        raise errors.StoreCorrupt("it is a database, but not one of ADI's", errors.DOCTOR)
+        raise errors.StoreCorrupt(
+            "it is a database, but not one of ADI's; it was left as it is", errors.RESTORE
+        )
 
 
-def _choose_journal(connection: sqlite3.Connection) -> None:
+def _choose_journal(connection: sqlite3.Connection, version: tuple[int, int, int]) -> None:
     """WAL where it is safe, else a rollback journal, kept in place (PERSIST).
 
     Median of 400 commits of 2 kB each, in turns, on an ext4 disk that others used too: WAL 0.1 ms
@@ -81,7 +86,7 @@ def _choose_journal(connection: sqlite3.Connection) -> None:
     (present,) = connection.execute("PRAGMA journal_mode").fetchone()
     if present == "memory":
         return
-    if wal_is_safe(sqlite3.sqlite_version_info):
+    if wal_is_safe(version):
         # Refused without harm while another process uses the rollback journal: both journals are safe here.
         connection.execute("PRAGMA journal_mode=WAL")
     elif connection.execute("PRAGMA journal_mode=PERSIST").fetchone()[0] != "persist":
@@ -137,13 +142,30 @@ def translate(error: sqlite3.Error, path: Path | None) -> errors.StoreError:
             return errors.StoreBusy(f"another process kept {where} locked for {BUSY_S:.0f} s", "adi log")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
             return errors.StoreCorrupt(
-                f"{where} is damaged or not a database ({error}); it was left as it is: move it away, "
-                "or put a backup in its place",
-                errors.DOCTOR,
+                f"{where} is damaged or not a database ({error}); it was left as it is", errors.RESTORE
             )
         case sqlite3.SQLITE_CANTOPEN:
-            return errors.StoreUnavailable(f"{where} cannot be opened", errors.DOCTOR)
+            return _cannot_open(path)
     return errors.StoreUnavailable(f"{where}: {error}", errors.DOCTOR)
+
+
+def _cannot_open(path: Path | None) -> errors.StoreError:
+    if path is not None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        owner, me = path.stat().st_uid, os.geteuid()
+        if owner != me:
+            return errors.StoreUnavailable(
+                f"{path} belongs to {_user(owner)}, and this is {_user(me)}", f"sudo chown {me} {path}"
+            )
+    if path is not None and path.exists() and not os.access(path.parent, os.W_OK):
+        return errors.StoreReadOnly(f"{path} or its directory cannot be written", errors.DOCTOR)
+    return errors.StoreUnavailable(f"{path} cannot be opened", errors.DOCTOR)
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _translate_os(error: OSError, path: Path | None) -> errors.StoreError:

@@ -11,11 +11,14 @@ StoreError
 ├── StoreBusy         another process held the lock for too long
 ├── StoreCorrupt      not a database, or a damaged one
 ├── StoreReplaced     the file was deleted or replaced while it was open
+├── StoreInUse        a process has the file open that is to be replaced
+├── TargetExists      a backup would overwrite a file
 ├── SchemaTooNew      written by a newer ADI
 └── Forked            used from a process other than the one that opened it
 """
 
 DOCTOR = "adi doctor"
+RESTORE = "adi memory restore FILE puts a backup in its place; without one: adi memory salvage"
 
 
 class StoreError(Exception):
@@ -45,10 +48,11 @@ class LessonExists(StoreError):
 
 
 class RepoBusy(StoreError):
-    """Another live run holds the repository; `run_id` and `pid` name it."""
+    """Another live run holds the repository; `run_id` and `pid` name it, and the machine if it is another."""
 
-    def __init__(self, repo: str, run_id: str, pid: int) -> None:
-        super().__init__(f"run {run_id} (process {pid}) is working on {repo}", f"adi show {run_id}")
+    def __init__(self, repo: str, run_id: str, pid: int, machine: str = "") -> None:
+        where = f" on {machine}" if machine else ""
+        super().__init__(f"run {run_id} (process {pid}{where}) is working on {repo}", f"adi show {run_id}")
         self.run_id = run_id
         self.pid = pid
 
@@ -75,6 +79,14 @@ class StoreCorrupt(StoreError):
 
 class StoreReplaced(StoreError):
     """The file was deleted or replaced while it was open; going on would write into the void."""
+
+
+class StoreInUse(StoreError):
+    """The file is to be replaced, and a process has it open or works on a run in it."""
+
+
+class TargetExists(StoreError):
+    """The file that a backup would be written to is there already."""
 
 
 class SchemaTooNew(StoreError):

@@ -5,6 +5,7 @@ work. Its number is kept in `user_version` beside Alembic's own table.
 """
 
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ HEAD = 2
 """The newest revision in memory/migrations/versions, as a number."""
 
 SCRIPTS = Path(__file__).parent / "migrations"
+
+_ALEMBIC = threading.Lock()  # what its scripts run on is one variable of the process
 
 
 def migrate(
@@ -44,7 +47,7 @@ def migrate(
                 return
             if old and path is not None:
                 _back_up(path, old)
-            _run_alembic(transaction, scripts)
+            run_alembic(transaction, scripts)
             _check(connection)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={head}")
@@ -55,22 +58,29 @@ def migrate(
 def schema_version(connection: sqlite3.Connection, head: int = HEAD) -> int:
     """The schema of the file, 0 for a new one. Raises SchemaTooNew."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    too_new(version, head)
+    return int(version)
+
+
+def too_new(version: int, head: int) -> None:
+    """Raises SchemaTooNew for a schema beyond `head`."""
     if version > head:
         raise errors.SchemaTooNew(
             f"a newer ADI wrote the store (schema {version}, this one knows up to {head}): upgrade ADI",
             "adi --version",
         )
-    return int(version)
 
 
-def _run_alembic(transaction: Connection, scripts: Path) -> None:
+def run_alembic(transaction: Connection, scripts: Path) -> None:
+    """Run the scripts that are missing, inside the caller's transaction."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = transaction
-    command.upgrade(config, "head")
+    with _ALEMBIC:
+        command.upgrade(config, "head")
 
 
 def _back_up(path: Path, old: int) -> None:

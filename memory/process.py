@@ -1,13 +1,16 @@
 """Tells whether the process that owned something still lives, safe against reused process ids.
 
-Guaranteed on one machine with one process table; a process seen from another PID namespace or
-machine counts as dead.
+Guaranteed on one machine with one process table. Where machines share a store, the identity names the
+machine too (`shared_identity`), and nobody can say from elsewhere whether the process lives (`elsewhere`).
 """
 
 import os
+import platform
+from functools import cache
 from pathlib import Path
 
 PROC = Path("/proc")
+MACHINE_ID = Path("/etc/machine-id")
 
 
 def identity(pid: int) -> str:
@@ -43,6 +46,67 @@ def own_identity() -> str:
     return identity(os.getpid())
 
 
+@cache
+def host() -> str:
+    """Name of this machine or container, with the beginning of its id where it has one."""
+    try:
+        number = MACHINE_ID.read_text(encoding="ascii").strip()[:8]
+    except (OSError, UnicodeDecodeError):
+        number = ""
+    return f"{platform.node()}-{number}"
+
+
+def shared_identity() -> str:
+    """Identity of this process for a store that other machines use too."""
+    return f"{own_identity()}@{host()}"
+
+
+def elsewhere(known: str) -> str:
+    """The machine that an identity belongs to, when it is not this one; else empty."""
+    where = known.partition("@")[2]
+    return "" if where == host() else where
+
+
 def is_alive(pid: int, known: str) -> bool:
-    """True when process `pid` is still the one that had the identity `known`."""
-    return bool(known) and identity(pid) == known
+    """True when process `pid` of this machine is still the one that had the identity `known`."""
+    local = known.partition("@")[0]
+    return bool(local) and not elsewhere(known) and identity(pid) == local
+
+
+def users_of(path: Path) -> list[int]:
+    """Processes that have the file open, as far as this user may see; this one counts too."""
+    if not (PROC / "self" / "fd").exists():
+        return _portable_users(path)
+    wanted = path.stat()
+    return sorted(
+        int(folder.name)
+        for folder in PROC.iterdir()
+        if folder.name.isdigit() and _holds(folder / "fd", wanted)
+    )
+
+
+def _holds(descriptors: Path, wanted: os.stat_result) -> bool:
+    try:
+        return any(_same(entry, wanted) for entry in descriptors.iterdir())
+    except OSError:  # it ended, or belongs to another user
+        return False
+
+
+def _same(entry: Path, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(entry.stat(), wanted)
+    except OSError:
+        return False
+
+
+def _portable_users(path: Path) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if any(opened.path == str(path.resolve()) for opened in process.open_files()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return sorted(found)

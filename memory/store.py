@@ -1,8 +1,9 @@
-"""The SQLite store: every event of every run, in order, before the next thing happens.
+"""The store: every event of every run, in order, before the next thing happens.
 
 Guaranteed: when `append` returns, the event survives `kill -9`; what a person decided and how a run
 ended survive loss of power as well. Events are numbered without a gap and never change. Not
-guaranteed: secrecy (the file is readable by its owner) and use by several machines at once.
+guaranteed: secrecy (the file is readable by its owner). Several machines may use one store only where it
+lies on a database server (memory/postgres.py).
 
 Two lone surrogates side by side that spell one character come back as that character; all other text
 comes back as it went in.
@@ -11,7 +12,6 @@ comes back as it went in.
 import hashlib
 import os
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,11 +20,10 @@ from types import TracebackType
 from typing import Self
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete
 from sqlmodel import Session, col, or_, select
 
-from memory import engine, errors, process, views
-from memory.migrate import migrate, schema_version
+from memory import errors, holders, views
+from memory.backend import Backend, open_backend
 from memory.records import (
     SCHEMA_VERSION,
     Applied,
@@ -39,7 +38,7 @@ from memory.records import (
     UserActed,
     Verdict,
 )
-from memory.tables import ArtifactRow, ClaimRow, EventRow, FailureRow, RunRow
+from memory.tables import ArtifactRow, EventRow, FailureRow, RunRow
 
 PRECIOUS = (UserActed, Verdict, Applied, RunEnded)
 """Events that must survive loss of power: a person's time, or a change in their tree, hangs on them."""
@@ -52,28 +51,21 @@ class Store:
     """An open store. Threads may share it; processes each open their own."""
 
     @classmethod
-    def open(cls, path: Path | str) -> "Store":
-        """Open or create the file, or `":memory:"`, and bring its schema up to date.
+    def open(cls, place: Path | str) -> "Store":
+        """Open or create a file, `":memory:"` or a database such as `"postgresql://user@host/adi"`.
 
-        Raises StoreError: its subclass says what is wrong with the file.
+        Its schema is brought up to date. Raises StoreError: the subclass says what is wrong with the place.
         """
-        return cls(None if str(path) == ":memory:" else Path(path))
+        return cls(open_backend(place))
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._pid = os.getpid()
-        self._lock = threading.RLock()
-        with engine.named_errors(path):
-            self._connection = engine.connect(path)
-            try:
-                schema_version(self._connection)
-                self._engine = engine.make_engine(self._connection)
-                migrate(self._connection, self._engine, path)
-                self._file = _file_id(path)
-            except BaseException:
-                self._connection.close()
-                raise
-        self._reader = self._engine.execution_options(begin="BEGIN")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know about how the store lies, one sentence each."""
+        return self._backend.warnings
 
     def start_run(self, task: Task, model: str = "", version: str = "") -> str:
         """Record that a run begins, owned by this process. Returns its id."""
@@ -89,7 +81,7 @@ class Store:
                 model=model,
                 started=now,
                 pid=os.getpid(),
-                process=process.own_identity(),
+                process=self._backend.identity(),
                 last_seq=1,
             )
             session.add(row)
@@ -104,8 +96,9 @@ class Store:
         Raises NotFound, StoreFull, StoreReadOnly, StoreBusy, StoreReplaced.
         """
         now = _now()
-        with self.writing(precious=isinstance(payload, PRECIOUS)) as session:
-            row = _run_row(session, run_id)
+        self._check_owner()
+        with self._backend.writing(precious=isinstance(payload, PRECIOUS), alone=False) as session:
+            row = _run_row(session, run_id, lock=True)
             row.last_seq += 1
             seq = row.last_seq
             views.add_to_row(row, payload, now)
@@ -113,7 +106,7 @@ class Store:
             session.flush()
             session.add_all(views.failure_rows(run_id, seq, payload))
             if isinstance(payload, RunEnded):
-                session.execute(delete(ClaimRow).where(col(ClaimRow.run_id) == run_id))
+                holders.release(session, run_id)
         return Event(run_id=run_id, seq=seq, at=now, payload=payload)
 
     def put_artifact(self, content: bytes) -> str:
@@ -140,7 +133,7 @@ class Store:
         if limit:
             query = query.limit(limit)
         with self.reading() as session:
-            return [views.summary(row) for row in session.exec(query)]
+            return [_summary(session, row) for row in session.exec(query)]
 
     def run(self, id_prefix: str) -> RunSummary:
         """The run whose id, or whose part after the date, begins so. Raises NotFound, Ambiguous."""
@@ -152,13 +145,13 @@ class Store:
             )
         )
         with self.reading() as session:
-            rows = list(session.exec(query.order_by(name.desc()))) if id_prefix else []
+            rows = list(session.exec(query.order_by(name.desc()))) if _may_be_id(id_prefix) else []
             exact = [row for row in rows if row.id == id_prefix] or rows
             if not exact:
                 raise errors.NotFound(f"no run {id_prefix!r}", "adi log --all")
             if len(exact) > 1:
                 raise errors.Ambiguous(id_prefix, tuple(row.id for row in exact))
-            return views.summary(exact[0])
+            return _summary(session, exact[0])
 
     def events(self, run_id: str) -> list[Event]:
         """All events of a run, oldest first. Raises NotFound, SchemaTooNew, StoreCorrupt."""
@@ -203,7 +196,7 @@ class Store:
             .order_by(col(RunRow.started).desc(), col(RunRow.id).desc())
         )
         with self.reading() as session:
-            return [views.summary(row) for row in session.exec(query)]
+            return [_summary(session, row) for row in session.exec(query)]
 
     def last_applied(self, repo: str) -> RunSummary | None:
         """The run whose change went into the tree last and is still there; None when there is none."""
@@ -214,7 +207,7 @@ class Store:
         )
         with self.reading() as session:
             row = session.exec(query).first()
-            return None if row is None else views.summary(row)
+            return None if row is None else _summary(session, row)
 
     def claim_repo(self, repo: str, run_id: str) -> None:
         """Hold the repository for a run of this process, until `release` or the run's end.
@@ -223,36 +216,22 @@ class Store:
         """
         with self.writing() as session:
             _run_row(session, run_id)
-            held = session.get(ClaimRow, repo)
-            if held is not None:
-                mine = held.run_id == run_id and held.pid == os.getpid()
-                if not mine and process.is_alive(held.pid, held.process):
-                    raise errors.RepoBusy(repo, held.run_id, held.pid)
-                session.delete(held)
-                session.flush()
-            session.add(
-                ClaimRow(repo=repo, run_id=run_id, pid=os.getpid(), process=process.own_identity(), at=_now())
-            )
+            holders.claim(session, repo, run_id, self._backend.identity(), _now())
 
     def release(self, repo: str, run_id: str) -> None:
         """Give the repository back; nothing happens when the run does not hold it."""
         with self.writing() as session:
-            session.execute(
-                delete(ClaimRow).where(col(ClaimRow.repo) == repo, col(ClaimRow.run_id) == run_id)
-            )
+            holders.release(session, run_id, repo)
 
     def compact(self) -> None:
         """Rewrite the file without what was deleted. Raises what `append` raises."""
         self._check_owner()
-        with self._lock, engine.named_errors(self._path):
-            self._check_file()
-            self._connection.execute("VACUUM")
+        self._backend.compact()
 
     def close(self) -> None:
-        """Close the file; idempotent."""
-        with self._lock:
-            self._engine.dispose()
-            self._connection.close()
+        """Close files and connections; idempotent, and in a forked child without effect on the parent's."""
+        if os.getpid() == self._pid:
+            self._backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -264,28 +243,21 @@ class Store:
 
     @contextmanager
     def writing(self, *, precious: bool = False) -> Iterator[Session]:
-        """A transaction that holds the write lock from its start."""
+        """A transaction that holds the write lock from its start: what it reads, nobody changes meanwhile."""
         self._check_owner()
-        with self._lock, engine.named_errors(self._path):
-            self._check_file()
-            engine.make_durable(self._connection, precious)
-            with Session(self._engine) as session, session.begin():
-                yield session
+        with self._backend.writing(precious=precious, alone=True) as session:
+            yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A transaction that sees one state of the file and holds no lock against writers for long."""
+        """A transaction that sees one state of the store and holds no lock against writers for long."""
         self._check_owner()
-        with self._lock, engine.named_errors(self._path), Session(self._reader) as session:
+        with self._backend.reading() as session:
             yield session
 
     def _check_owner(self) -> None:
         if os.getpid() != self._pid:
             raise errors.Forked(f"the store was opened by process {self._pid}")
-
-    def _check_file(self) -> None:
-        if self._path is not None and _file_id(self._path) != self._file:
-            raise errors.StoreReplaced(f"{self._path} was deleted or replaced while in use", errors.DOCTOR)
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -297,11 +269,20 @@ def new_run_id(now: datetime | None = None) -> str:
     return f"{now:%y%m%d}-{clock}{secrets.choice(_BASE32)}{secrets.choice(_BASE32)}"
 
 
-def _run_row(session: Session, run_id: str) -> RunRow:
-    row = session.get(RunRow, run_id)
+def _may_be_id(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable()  # no database is asked for a NUL
+
+
+def _run_row(session: Session, run_id: str, *, lock: bool = False) -> RunRow:
+    row = session.get(RunRow, run_id, with_for_update=lock or None)
     if row is None:
         raise errors.NotFound(f"no run {run_id}", "adi log --all")
     return row
+
+
+def _summary(session: Session, row: RunRow) -> RunSummary:
+    alive = not row.ended and holders.lives(session, row.id, row.pid, row.process)
+    return views.summary(row, alive=alive)
 
 
 def _event_row(run_id: str, seq: int, at: str, payload: Payload) -> EventRow:
@@ -310,27 +291,21 @@ def _event_row(run_id: str, seq: int, at: str, payload: Payload) -> EventRow:
     return EventRow(run_id=run_id, seq=seq, at=at, kind=payload.kind, version=SCHEMA_VERSION, payload=content)
 
 
-def _event(row: EventRow) -> Event:
+def payload_of(row: EventRow) -> Payload:
+    """What the row tells. Raises SchemaTooNew, StoreCorrupt."""
     if row.version > SCHEMA_VERSION:
         raise errors.SchemaTooNew(f"event {row.seq} of run {row.run_id} was written by a newer ADI")
     try:
-        payload = _PAYLOAD.validate_python(row.payload)
+        return _PAYLOAD.validate_python(row.payload)
     except ValueError as error:
         raise errors.StoreCorrupt(
             f"event {row.seq} of run {row.run_id} cannot be read: {error}", errors.DOCTOR
         ) from error
-    return Event(run_id=row.run_id, seq=row.seq, at=row.at, payload=payload)
+
+
+def _event(row: EventRow) -> Event:
+    return Event(run_id=row.run_id, seq=row.seq, at=row.at, payload=payload_of(row))
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _file_id(path: Path | None) -> tuple[int, int]:
-    if path is None:
-        return (0, 0)
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (found.st_dev, found.st_ino)

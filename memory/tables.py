@@ -1,6 +1,7 @@
 """The rows of the store. Private to memory/: SQLModel tables do not validate, records do."""
 
 import json
+import math
 from typing import Any
 
 from sqlalchemy import (
@@ -28,8 +29,8 @@ NAMING = {
 class AnyText(TypeDecorator[str]):
     """Text that keeps lone surrogates (such as bytes of a path that are not UTF-8).
 
-    Plain text is stored as it is; text that SQLite could not hold, or that starts with a quote, is
-    stored as a JSON string.
+    Plain text is stored as it is; text that SQLite or Postgres could not hold, or that starts with a quote,
+    is stored as a JSON string.
     """
 
     impl = String
@@ -44,6 +45,45 @@ class AnyText(TypeDecorator[str]):
         if value is None or not value.startswith('"'):
             return value
         return str(json.loads(value))
+
+
+class AnyJson(TypeDecorator[Any]):
+    """JSON that keeps every text and number that Python's JSON has.
+
+    SQLite stores it as it is. Postgres refuses `Infinity`, and its operators stumble over NUL and lone
+    surrogates: there a value with any of them is stored as an object with the one key ESCAPED, which holds
+    its JSON as a string.
+    """
+
+    impl = JSON
+    cache_ok = True
+    ESCAPED = "escaped-json"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if dialect.name == "sqlite" or self._is_plain(value):
+            return value
+        return {self.ESCAPED: json.dumps(value)}
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if dialect.name != "sqlite" and isinstance(value, dict) and value.keys() == {self.ESCAPED}:
+            return json.loads(value[self.ESCAPED])
+        return value
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self.impl_instance.coerce_compared_value(op, value)
+
+    def _is_plain(self, value: Any) -> bool:
+        match value:
+            case str():
+                return _is_plain(value)
+            case float():
+                return math.isfinite(value)
+            case dict():
+                escaped = value.keys() == {self.ESCAPED}
+                return not escaped and all(_is_plain(key) and self._is_plain(value[key]) for key in value)
+            case list() | tuple():
+                return all(self._is_plain(item) for item in value)
+        return True
 
 
 def _is_plain(value: str) -> bool:
@@ -96,7 +136,7 @@ class EventRow(Table, table=True):
     kind: str
     version: int
     """SCHEMA_VERSION of the records that wrote it."""
-    payload: dict[str, Any] = Field(sa_type=JSON)
+    payload: dict[str, Any] = Field(sa_type=AnyJson)
 
 
 class ArtifactRow(Table, table=True):
@@ -136,7 +176,7 @@ class LessonRow(Table, table=True):
     claim: str = Field(sa_type=AnyText)
     subject: str = Field(index=True, sa_type=AnyText)
     words: str = Field(sa_type=AnyText)
-    content: dict[str, Any] = Field(sa_type=JSON)
+    content: dict[str, Any] = Field(sa_type=AnyJson)
     author: str
     status: str
     pinned: bool = False
@@ -199,4 +239,4 @@ class TombstoneRow(Table, table=True):
     kind: str
     at: str
     reason: str = Field(sa_type=AnyText)
-    removed: dict[str, Any] = Field(sa_type=JSON)
+    removed: dict[str, Any] = Field(sa_type=AnyJson)

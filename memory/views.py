@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from memory import process
 from memory.records import (
     ActionEnded,
     ActionStarted,
@@ -63,8 +62,8 @@ def failure_rows(run_id: str, seq: int, payload: Payload) -> list[FailureRow]:
     ]
 
 
-def summary(row: RunRow) -> RunSummary:
-    """The row as `adi log` shows it."""
+def summary(row: RunRow, *, alive: bool) -> RunSummary:
+    """The row as `adi log` shows it; `alive` tells whether its process still is."""
     return RunSummary(
         id=row.id,
         repo=row.repo,
@@ -72,7 +71,7 @@ def summary(row: RunRow) -> RunSummary:
         started=row.started,
         ended=row.ended,
         stop=Stop(row.stop) if row.stop else None,
-        alive=not row.ended and process.is_alive(row.pid, row.process),
+        alive=alive and not row.ended,
         model=row.model,
         diff_sha256=row.diff_sha256,
         diffstat=row.diffstat,

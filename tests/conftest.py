@@ -1,6 +1,7 @@
 """What all tests share: an ADI_HOME of their own, small git repositories, and the layers that may be missing.
 
-A test marked `container`, `engine` or `weights` is skipped, with the reason, where its layer is missing.
+A test marked `container`, `engine`, `weights` or `postgres` is skipped, with the reason, where its layer is
+missing.
 Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated: then a skip is a failure.
 """
 
@@ -26,6 +27,7 @@ from sandbox.client import connect
 from tests import containment_report
 from tests.agent_kit import UNSCRIPTED
 from tests.containment_kit import Contained, alive
+from tests.postgres_kit import Server, missing_postgres
 
 # A shell or nohup may have had these ignored: the children of tests would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -74,7 +76,12 @@ def missing_weights() -> str:
 
 BEYOND = frozenset({"languages", "network"})
 """Marks of tests that need more than their layer: an image or a registry that is not everywhere."""
-LAYERS = {"container": missing_container, "engine": missing_engine, "weights": missing_weights}
+LAYERS = {
+    "container": missing_container,
+    "engine": missing_engine,
+    "weights": missing_weights,
+    "postgres": missing_postgres,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -152,6 +159,8 @@ def contained(
     with tempfile.TemporaryDirectory(prefix="case-", dir=tmp_path.anchor + "tmp") as folder:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", folder)
+        if request.node.get_closest_marker("postgres"):
+            request.getfixturevalue("postgres_server")  # a child of all tests, not of this case
         client = connect() if request.node.get_closest_marker("container") else None
         case = Contained(Path(folder), adi_home, client)
         case.begin()
@@ -170,6 +179,29 @@ def weights(adi_home: Path) -> Path:
     """The file of the default model, also seen by an `adi` that runs with the test's ADI_HOME."""
     (adi_home / "models").symlink_to(USER_MODELS, target_is_directory=True)
     return ModelStore(adi_home / "models", load_catalogue()).find(DEFAULT).path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A Postgres server of these tests' own; one that a test stopped it starts again."""
+    server = Server()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> str:
+    """Address of an empty database."""
+    return postgres_server.new_database()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a store can be opened: a file, and a database of a server."""
+    if request.param == "sqlite":
+        return tmp_path / "adi.db"
+    return str(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture

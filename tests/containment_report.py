@@ -17,12 +17,13 @@ GROUPS: Mapping[str, tuple[str, int]] = {
     "F": ("content and encoding", 6),
     "G": ("model output and server", 8),
     "H": ("interrupts, kill -9, daemon", 9),
+    "I": ("the store", 10),
     "K": ("injection and terminal", 8),
 }
 """Letter -> what the group is about, and how many cases it has."""
 
 CASES = tuple(f"{group}{number:02}" for group, (_, count) in GROUPS.items() for number in range(1, count + 1))
-_ID = re.compile(r"test_[a-z]+_([a-hk]\d\d)_")
+_ID = re.compile(r"test_[a-z]+_([a-ik]\d\d)_")
 
 
 def case_of(name: str) -> str:

@@ -1,8 +1,6 @@
 """The store keeps what it is given, in order, and finds it again."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +40,7 @@ from memory.records import (
     Verdict,
 )
 from memory.store import Store, new_run_id
+from tests.store_kit import anything, as_stored, json_values
 
 ROOT = Path(__file__).parent.parent
 TASK = Task(
@@ -77,16 +76,16 @@ ONE_OF_EACH = (
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "adi.db") as opened:
+def store(place: Path | str) -> Iterator[Store]:
+    with Store.open(place) as opened:
         yield opened
 
 
-def test_every_kind_of_event_comes_back_in_order_from_a_new_store(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "adi.db") as first:
+def test_every_kind_of_event_comes_back_in_order_from_a_new_store(place: Path | str) -> None:
+    with Store.open(place) as first:
         run_id = first.start_run(TASK, "qwen", "0.1.0")
         written = [first.append(run_id, payload) for payload in ONE_OF_EACH]
-    with Store.open(tmp_path / "adi.db") as second:
+    with Store.open(place) as second:
         start, *rest = second.events(run_id)
     assert start.payload == RunStarted(task=TASK, adi_version="0.1.0", model="qwen")
     assert rest == written
@@ -194,52 +193,6 @@ def test_a_repository_is_held_by_one_run_until_it_ends(store: Store) -> None:
     store.claim_repo(TASK.repo, second)
     store.release(TASK.repo, second)
     store.claim_repo(TASK.repo, first)
-
-
-FORKS = """
-import os, sys
-from pathlib import Path
-from memory.errors import Forked
-from memory.records import Noted, Task
-from memory.store import Store
-with Store.open(Path(sys.argv[1])) as store:
-    run_id = store.start_run(Task(id="t", prompt="p", repo="/r"))
-    child = os.fork()
-    if child == 0:
-        try:
-            store.append(run_id, Noted(text="from the child"))
-        except Forked:
-            os._exit(7)
-        os._exit(1)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    print(store.append(run_id, Noted(text="from the parent")).seq)
-"""
-
-
-def test_a_forked_child_is_refused_and_the_parent_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FORKS, str(tmp_path / "adi.db")]
-    assert subprocess.check_output(command, cwd=ROOT, text=True) == "7\n2\n"
-
-
-anything = st.text(st.characters(), max_size=50)
-"""All of Unicode, lone surrogates too."""
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | anything,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(anything, inner, max_size=3),
-    max_leaves=10,
-)
-
-
-def as_stored(value: object) -> object:
-    """Two lone surrogates that spell one character come back as that character."""
-    match value:
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-        case list() | tuple():
-            return [as_stored(item) for item in value]
-        case dict():
-            return {as_stored(key): as_stored(item) for key, item in value.items()}
-    return value
 
 
 @given(text=anything, path=anything, arguments=st.dictionaries(anything, json_values, max_size=3))

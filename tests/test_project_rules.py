@@ -31,6 +31,7 @@ HOMES = {
     "markupsafe": ("agent/page",),
     "peft": ("model/",),
     "prompt_toolkit": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
+    "psycopg": ("memory/",),
     "pydantic_settings": ("agent/settings",),
     "rich": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
     "sqlalchemy": ("memory/",),

@@ -1,0 +1,61 @@
+"""`adi memory backup`, `restore` and `salvage`: the file of the memory, copied, put back, and rescued."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A file outside of ADI's own directory.")]
+
+
+def backup(
+    file: File,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE when it is there.")] = False,
+) -> None:
+    """Copy the memory to FILE, while ADI may be working, and check the copy."""
+    from agent.settings import directories
+    from memory.backup import backup as copy
+
+    store = directories().database
+    _say(f"copying {store}")
+    counts = copy(store, file, overwrite=force)
+    _tell(f"{file}: {counts}, {counts.size / 1e6:.1f} MB, checked")
+
+
+def restore(file: File) -> None:
+    """Put the copy FILE in the memory's place; what is there now is kept beside it."""
+    from agent.settings import directories
+    from memory.backup import restore as put_back
+
+    store = directories().database
+    _say(f"checking {file}")
+    done = put_back(file, store)
+    before = f"; what was there is kept as {done.kept}" if done.kept else ""
+    _tell(f"{store}: {done.counts}, from {file}{before}")
+
+
+def salvage() -> None:
+    """Read what is readable of a damaged memory into a new file; the damaged one stays and is kept twice."""
+    from agent.settings import directories
+    from memory.salvage import salvage as rescue
+
+    _say("reading what is readable, row by row")
+    found = rescue(directories().database)
+    lost = ", ".join(f"{count} {name}" for name, count in found.lost.items()) or "nothing that is known of"
+    kept = ", ".join(f"{count} {name}" for name, count in found.kept.items() if count) or "nothing"
+    _tell(f"{found.target}: rows kept: {kept}; lost: {lost}; the damaged file is kept as {found.damaged}")
+    _tell(f"adi memory restore {found.target} puts it in place")
+
+
+def _say(line: str) -> None:
+    """Tell a person what happens; a program reads standard output only."""
+    from agent.display_wrap import tell
+
+    tell(line, sys.stderr)
+
+
+def _tell(line: str) -> None:
+    from agent.inert import inert_line
+
+    typer.echo(inert_line(line))
