@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,11 +21,12 @@ from memory import errors
 from memory.backup import restore
 from memory.engine import APPLICATION_ID
 from memory.filesystem import filesystem_of
+from memory.process import users_of
 from memory.records import Noted
 from memory.sqlite import Sqlite, side
 from memory.store import Store
 from tests.containment_kit import Contained
-from tests.store_kit import NEW_SQLITE, TASK, integrity
+from tests.store_kit import NEW_SQLITE, TASK, integrity, start
 
 pytestmark = pytest.mark.containment
 
@@ -233,6 +235,37 @@ def test_memory_i05_a_log_without_its_store_is_not_played_into_a_new_one(path: P
     restore(path, place)
     with Store.open(place) as store:
         assert len(store.events(run.id)) == 102
+
+
+OPENS = """
+import sys
+from memory.records import Noted
+from memory.store import Store
+print("opens", flush=True)
+with Store.open(sys.argv[1]) as store:
+    (run,) = store.runs()
+    print(store.append(run.id, Noted(text="x")).seq, flush=True)
+"""
+
+
+def test_memory_i05_a_store_that_is_replaced_while_it_is_opened(path: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.db"
+    with Store.open(new) as store:
+        store.start_run(TASK)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with start(OPENS, str(path)) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "opens\n"
+            deadline = time.monotonic() + 30
+            while child.pid not in users_of(path) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            path.rename(tmp_path / "old.db")
+            new.rename(path)
+            holder.execute("ROLLBACK")
+            assert child.stdout.readline() == "2\n"  # the new store's run, and not the old one's 102
+    with Store.open(tmp_path / "old.db") as store:
+        assert len(store.events(store.runs()[0].id)) == 101
 
 
 def garbage(path: Path) -> None:
