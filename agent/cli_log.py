@@ -143,10 +143,10 @@ def _step_through(events: "list[Event]", display: "Display") -> None:
 
 @contextmanager
 def _store() -> "Iterator[Store]":
-    from agent.settings import directories
+    from agent.settings import load, store_place
     from memory.store import Store
 
-    with Store.open(directories().database) as store:
+    with Store.open(store_place(load().settings)) as store:
         yield store
 
 

@@ -153,9 +153,10 @@ def export(
 @app.command()
 def stats(as_json: AsJson = False) -> None:
     """Count lessons, evidence, what was forgotten, and the size of the store."""
-    from agent.settings import directories
+    from agent.settings import load, store_place
     from memory.forget import tombstones
 
+    place = store_place(load().settings)
     with _store() as store:
         from memory.lessons import Lessons
 
@@ -170,7 +171,7 @@ def stats(as_json: AsJson = False) -> None:
         "evidence for": sum(item.supported for item in everything),
         "evidence against": sum(item.contradicted for item in everything),
         "forgotten": len(stones),
-        "bytes": directories().database.stat().st_size,
+        "bytes": place.stat().st_size if isinstance(place, Path) else 0,
     }
     if as_json:
         typer.echo(json.dumps({"schema_version": 1, "type": "memory", **figures}))
@@ -216,10 +217,10 @@ def _places(repo: Path | None, everywhere: bool) -> set[tuple[str, str]] | None:
 
 @contextmanager
 def _store() -> "Iterator[Store]":
-    from agent.settings import directories
+    from agent.settings import load, store_place
     from memory.store import Store
 
-    with Store.open(directories().database) as store:
+    with Store.open(store_place(load().settings)) as store:
         yield store
 
 

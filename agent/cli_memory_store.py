@@ -14,10 +14,9 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE when it is there.")] = False,
 ) -> None:
     """Copy the memory to FILE, while ADI may be working, and check the copy."""
-    from agent.settings import directories
     from memory.backup import backup as copy
 
-    store = directories().database
+    store = _file()
     _say(f"copying {store}")
     counts = copy(store, file, overwrite=force)
     _tell(f"{file}: {counts}, {counts.size / 1e6:.1f} MB, checked")
@@ -25,10 +24,9 @@ def backup(
 
 def restore(file: File) -> None:
     """Put the copy FILE in the memory's place; what is there now is kept beside it."""
-    from agent.settings import directories
     from memory.backup import restore as put_back
 
-    store = directories().database
+    store = _file()
     _say(f"checking {file}")
     done = put_back(file, store)
     before = f"; what was there is kept as {done.kept}" if done.kept else ""
@@ -37,15 +35,25 @@ def restore(file: File) -> None:
 
 def salvage() -> None:
     """Read what is readable of a damaged memory into a new file; the damaged one stays and is kept twice."""
-    from agent.settings import directories
     from memory.salvage import salvage as rescue
 
     _say("reading what is readable, row by row")
-    found = rescue(directories().database)
+    found = rescue(_file())
     lost = ", ".join(f"{count} {name}" for name, count in found.lost.items()) or "nothing that is known of"
     kept = ", ".join(f"{count} {name}" for name, count in found.kept.items() if count) or "nothing"
     _tell(f"{found.target}: rows kept: {kept}; lost: {lost}; the damaged file is kept as {found.damaged}")
     _tell(f"adi memory restore {found.target} puts it in place")
+
+
+def _file() -> Path:
+    """The memory's file. Raises UsageError where the memory is a database of a server."""
+    from agent.errors import UsageError
+    from agent.settings import load, store_place
+
+    place = store_place(load().settings)
+    if isinstance(place, Path):
+        return place
+    raise UsageError("the memory is a database of a server, whose own tools copy it", "pg_dump, pg_restore")
 
 
 def _say(line: str) -> None:

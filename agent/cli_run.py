@@ -15,7 +15,7 @@ from agent.display_wrap import tell
 from agent.errors import NEEDS_PERSON, UsageError
 from agent.output import Format, Output
 from agent.person import Person, TerminalPerson, Unattended
-from agent.settings import Directories, Settings, directories, load
+from agent.settings import Directories, Settings, directories, load, store_place
 from sandbox.repository import locate
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def list_waiting(f: Front) -> "list[RunSummary]":
     """Print the results that wait in this repository, newest first."""
     from memory.store import Store
 
-    store = Store.open(f.places.database)
+    store = Store.open(store_place(f.settings))
     try:
         waiting = store.pending(str(f.repo))
     finally:

@@ -19,7 +19,7 @@ from agent.percolate import Listener, Recorder, percolate, typed_next
 from agent.person import Person
 from agent.remember import Remembered
 from agent.run import Desk, Run
-from agent.settings import Directories, Settings, directories
+from agent.settings import Directories, Settings, directories, store_place
 from agent.survival import revisit
 from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
@@ -317,7 +317,7 @@ def open_session(
     """Everything a session needs, opened late and closed in order. Crashed runs are cleaned up first."""
     places = directories()
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(Store.open(places.database))
+        store = stack.enter_context(Store.open(store_place(settings)))
         recover(places.journal)
         session = Session(
             settings=settings,

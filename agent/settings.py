@@ -109,6 +109,8 @@ class MemorySettings(Section):
     """Give a run the lessons that fit it."""
     distil: bool = True
     """Distil lessons from a run that ended."""
+    url: str = ""
+    """`postgresql://...` where a team shares the memory; empty means the file in ADI's own directory."""
 
 
 class UiSettings(Section):
@@ -199,6 +201,11 @@ def directories(environ: Mapping[str, str] = os.environ) -> Directories:
         state=dirs.user_state_path,
         cache=dirs.user_cache_path,
     )
+
+
+def store_place(settings: Settings, environ: Mapping[str, str] = os.environ) -> Path | str:
+    """Where the memory is: its file, or the address of its database."""
+    return settings.memory.url or directories(environ).database
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Measures what the memory saves on a stream of related tasks: same tasks and person, with it and without.
 
-Run: python -m benchmarks.memory_stream OUT [--arm with|without|both] [--report]
+Run: python -m benchmarks.memory_stream OUT [--tasks unseen|dev] [--arm with|without|both] [--report]
 
 OUT is a folder for the results (JSON lines, one for each task, written as they come; the same command goes on
 where it stopped) and for the two arms' repositories and memories, which are apart. Two repositories take
-turns (benchmarks/stream_tasks.py); each of their 24 tasks adds a test that fails. The person is a rule: a
-change that adds what the maintainer does not want is rejected with the reason, once the task is given again
-with the reason added, and what is not solved then is mended by hand, so that both arms see the same code at
-every task. Told: solved, written and new prompt tokens, model calls and actions, by halves of the stream; and
+turns; each of their 24 tasks adds a test that fails. `dev` (stream_tasks.py) was written together with the
+memory, `unseen` (stream_tasks_unseen.py) by somebody who did not know it. The person is a rule: a change
+that adds what the maintainer does not want is rejected with the reason, once the task is given again with
+the reason added, and what is not solved then is mended by hand, so that both arms see the same code at every
+task. Told: solved, written and new prompt tokens, model calls and actions, by halves of the stream; and
 bootstrap intervals, over tasks, of the share of written tokens a solved task that the memory saves.
 """
 
@@ -26,13 +27,17 @@ from agent.hunks import added
 from agent.person import Decision, PlanAnswer
 from agent.session import open_session
 from agent.settings import Settings, load
-from benchmarks.stream_tasks import PROJECTS, Defect, Project
+from benchmarks import stream_tasks, stream_tasks_unseen
+from benchmarks.stream_tasks import Defect, Project
 from memory.records import ActionEnded, Check, Completed, Evaluation, Plan, Recalled, Searched, Stop
 from memory.store import Store
 
 RESAMPLES = 10_000
 TOKENS, WALL_S = 1_500, 900.0
 """What one run may write, and take: the tasks are one or two lines each."""
+
+
+PROJECTS = {"dev": stream_tasks.PROJECTS, "unseen": stream_tasks_unseen.PROJECTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,11 @@ class Maintainer:
         sys.stderr.write(f"  {text}\n")
 
 
-def stream() -> list[tuple[Project, Defect]]:
+def stream(tasks: str) -> list[tuple[Project, Defect]]:
     """The tasks in their order, the repositories in turn."""
-    pairs = zip(*(project.defects for project in PROJECTS), strict=True)
-    return [(project, defect) for group in pairs for project, defect in zip(PROJECTS, group, strict=True)]
+    projects = PROJECTS[tasks]
+    pairs = zip(*(project.defects for project in projects), strict=True)
+    return [(project, defect) for group in pairs for project, defect in zip(projects, group, strict=True)]
 
 
 def git(repo: Path, *arguments: str) -> None:
@@ -170,14 +176,19 @@ def measured(
     )
 
 
-def run_arm(arm: str, out: Path) -> None:
-    """All tasks of one arm that have no result yet. The arm's memory is its own."""
+def run_arm(arm: str, tasks: str, out: Path, only: str = "") -> None:
+    """All tasks of one arm, or of one of its repositories, that have no result yet.
+
+    The arm's memory is its own. Lessons stay in their repository, so repositories may run side by side.
+    """
     home = out / arm / "home"
     home.mkdir(parents=True, exist_ok=True)
     os.environ["ADI_HOME"] = str(home)
     results = out / f"{arm}.jsonl"
     done = {row.task for row in read(results)}
-    for project, defect in stream():
+    for project, defect in stream(tasks):
+        if only and project.name != only:
+            continue
         task, repo = f"{project.name}/{defect.name}", out / arm / project.name
         if not repo.exists():
             make_repository(project, repo)
@@ -216,12 +227,12 @@ def interval(without: Sequence[Row], with_it: Sequence[Row]) -> tuple[float, flo
     return shares[int(0.025 * len(shares))], shares[int(0.975 * len(shares)) - 1]
 
 
-def report(out: Path) -> str:
+def report(tasks: str, out: Path) -> str:
     """The table, of the tasks that both arms have done."""
     arms = {arm: {row.task: row for row in read(out / f"{arm}.jsonl")} for arm in ("without", "with")}
-    tasks = [f"{p.name}/{d.name}" for p, d in stream()]
-    known = [task for task in tasks if all(task in rows for rows in arms.values())]
-    half = len(tasks) // 2
+    names = [f"{project.name}/{defect.name}" for project, defect in stream(tasks)]
+    known = [name for name in names if all(name in rows for rows in arms.values())]
+    half = len(names) // 2
     lines = [
         "| part | arm | solved | rejected | written tokens | a solved task | new prompt tokens | calls "
         "| actions | s |",
@@ -251,18 +262,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--arm", choices=("with", "without", "both"), default="both")
+    parser.add_argument("--tasks", choices=tuple(PROJECTS), default="unseen")
+    parser.add_argument("--project", default="", help="only this repository, of one arm")
     parser.add_argument("--report", action="store_true", help="only print the table")
     given = parser.parse_args()
     out = given.out.absolute()
     if not given.report and given.arm == "both":
         # Each arm is a process of its own: the place of the memory is read once.
         for arm in ("without", "with"):
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.memory_stream", str(out), "--arm", arm], check=True
-            )
+            module = [sys.executable, "-m", "benchmarks.memory_stream"]
+            command = [*module, str(out), "--arm", arm, "--tasks", given.tasks]
+            subprocess.run(command, check=True)
     elif not given.report:
-        run_arm(given.arm, out)
-    sys.stdout.write(f"{report(out)}\n")
+        run_arm(given.arm, given.tasks, out, given.project)
+    sys.stdout.write(f"{report(given.tasks, out)}\n")
 
 
 if __name__ == "__main__":

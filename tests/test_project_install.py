@@ -16,7 +16,8 @@ from agent.root import PACKAGES
 ROOT = Path(__file__).parent.parent
 OURS = "adi-agent"
 HEAVY = (
-    "alembic", "asyncio", "docker", "git", "httpx2", "jinja2", "prompt_toolkit", "psutil", "psycopg", "pydantic",
+    "alembic", "asyncio", "docker", "git", "httpx2", "jinja2", "prompt_toolkit", "psutil", "psycopg",
+    "pydantic",
     "requests", "rich", "sqlalchemy", "sqlmodel", "torch", "transformers", "xllamacpp",
 )  # fmt: skip
 HELP_S = 0.3
