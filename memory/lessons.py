@@ -38,7 +38,7 @@ class Lessons:
             row = session.exec(select(LessonRow).where(LessonRow.key == key)).first()
             new = row is None
             if row is None:
-                row = _row(draft, key)
+                row = new_row(draft)
                 session.add(row)
                 session.flush()
                 wording.index(
@@ -199,8 +199,9 @@ def _key(draft: Draft) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _row(draft: Draft, key: str) -> LessonRow:
-    at = now()
+def new_row(draft: Draft) -> LessonRow:
+    """The row of a lesson that the store does not have yet, without evidence."""
+    at, key = now(), _key(draft)
     content = draft.model_dump(mode="python")
     return LessonRow(id=f"l-{key[:10]}", key=key, status="trial", created=at, changed=at, **content)
 
