@@ -96,9 +96,10 @@ class Remember:
     """Most suspicious lines of a file that they are tried on."""
 
     def holes(self, suspect: Suspect) -> Iterable[Hole]:
-        for line in suspect.lines[: suspect.share(self.lines)]:
+        for number, line in enumerate(suspect.lines[: suspect.share(self.lines)]):
             yield Hole(suspect, line, line)
-            yield Hole(suspect, line, line - 1)
+            if number < suspect.share(FIRST):  # lines that are only added fit everywhere
+                yield Hole(suspect, line, line - 1)
 
     def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
         if run.reported:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from agent import context
 from agent.candidates import Candidate, Trials, adopt
+from agent.distil import REMEMBERED
 from agent.holes import Hole
 from agent.learned import as_wanted
 from agent.localize import Suspect, suspects
@@ -25,7 +26,7 @@ from model.errors import PromptTooLong, Unsupported
 DRAFTED = (frozenset({Mechanism.DRAFTS}), frozenset({Mechanism.FUNCTIONS, Mechanism.SAMPLES}))
 """What drafts of a file have tried in vain: the whole of it, and samples of its functions."""
 BLIND_S = 60.0
-"""Seconds of one round of mutations: where the tests are slow, the model is asked before all were tried."""
+"""Seconds of one round without the model: where the tests are slow, the model is asked before all were tried."""
 UNWELCOME = 6
 """Passing candidates that go against what the person wants, before one of them is taken."""
 DEFECTS = 3
@@ -56,7 +57,7 @@ class Search:
         for proposer in rounds(run):
             known = run.drafted if any(each.issubset(proposer.mechanisms) for each in DRAFTED) else set()
             rows = [list(proposer.holes(suspect)) for suspect in where if suspect.path not in known]
-            blind = Mechanism.MUTATIONS in proposer.mechanisms
+            blind = set(proposer.mechanisms) <= {Mechanism.MUTATIONS}
             round_s = run.spent.seconds + (BLIND_S if blind else math.inf)
             for hole in _interleaved(rows):
                 if run.spent.seconds >= round_s:
@@ -87,7 +88,9 @@ class Search:
             if self.trials.run.spent.seconds >= self.until_s:
                 break
         if texts:
-            lesson = self.trials.run.memory.sources.get(passing.text, "") if passing else ""
+            lesson = ""
+            if passing is not None and proposer.name == REMEMBERED:
+                lesson = self.trials.run.memory.sources.get(passing.text, "")
             self.trials.tell(proposer.name, hole.place, passing is not None, lesson)
         return passing
 
