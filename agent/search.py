@@ -26,7 +26,7 @@ from model.errors import PromptTooLong, Unsupported
 DRAFTED = (frozenset({Mechanism.DRAFTS}), frozenset({Mechanism.FUNCTIONS, Mechanism.SAMPLES}))
 """What drafts of a file have tried in vain: the whole of it, and samples of its functions."""
 BLIND_S = 60.0
-"""Seconds of one round without the model: where the tests are slow, the model is asked before all were tried."""
+"""Seconds of one round without the model: where tests are slow, the model is asked before all were tried."""
 UNWELCOME = 6
 """Passing candidates that go against what the person wants, before one of them is taken."""
 DEFECTS = 3
