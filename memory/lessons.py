@@ -30,8 +30,8 @@ class Lessons:
     def learn(self, draft: Draft, evidence: Evidence) -> tuple[Lesson, bool]:
         """Take a lesson in, or the evidence for one that is known. Gives it, and whether it is new.
 
-        The same kind, place, subject and claim make one lesson. Evidence that a run has given already is not
-        counted twice.
+        The same kind, place, subject and claim make one lesson; what the draft knows beyond it is added.
+        Evidence that a run has given already is not counted twice.
         """
         key = _key(draft)
         with self._store.writing() as session:
@@ -44,6 +44,8 @@ class Lessons:
                 wording.index(
                     session, row.id, wording.place_token(row.scope, row.place), row.claim, row.words
                 )
+            elif draft.content.keys() - row.content.keys():
+                row.content = {**draft.content, **row.content}
             _testify(session, row, evidence)
             return _lesson(session, row), new
 

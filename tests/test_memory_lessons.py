@@ -60,6 +60,12 @@ def test_the_same_thing_learned_twice_is_one_lesson_with_two_witnesses(lessons: 
     assert (first.status, again.status) == ("trial", "active")
 
 
+def test_what_a_second_run_knows_beyond_the_first_is_added(lessons: Lessons) -> None:
+    lessons.learn(draft(content={"avoid": ["round"]}), said("r1"))
+    again, _ = lessons.learn(draft(content={"avoid": ["int"], "after": ["quantize(x)"]}), said("r2"))
+    assert again.content == {"avoid": ["round"], "after": ["quantize(x)"]}
+
+
 def test_one_run_is_one_witness_however_often_it_speaks(lessons: Lessons) -> None:
     lessons.learn(draft(), said("r1"))
     again, _ = lessons.learn(draft(), said("r1", why="distilled again after the review"))
