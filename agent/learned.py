@@ -15,6 +15,8 @@ from agent.hunks import added, regions
 
 MOST: Final = 3
 """Lines removed or added of a change that is small enough to be tried elsewhere."""
+RENAMED: Final = 6
+"""Variants of added lines for another function's names."""
 LINE: Final = 300
 """Characters of a line that a change is tried on."""
 NEIGHBOURS: Final = (3, 1, 0)
@@ -114,6 +116,35 @@ def inserted(change: Change, indent: str) -> str:
     if change.before:
         return ""
     return "\n".join(indent + line if line else line for line in change.after)
+
+
+def renamed(text: str, names: Sequence[str]) -> list[str]:
+    """The text for another function: one of its names replaced by each of these, where it lacks that one."""
+    tokens = ["", *_TOKEN.findall(text), ""]
+    own = [
+        token
+        for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False)
+        if _NAME.match(token)
+        and token[0].islower()
+        and token not in KEYWORDS
+        and before != "."
+        and after != "("
+    ]
+    variants = [
+        re.sub(rf"(?<![\w.]){re.escape(old)}(?!\w)", new, text)
+        for old in dict.fromkeys(own)
+        for new in names
+        if new not in own
+    ]
+    return variants[:RENAMED]
+
+
+def parameters(head: str) -> list[str]:
+    """Names between the first brackets of a function's first line, with types before or after them."""
+    inside = re.search(r"\(([^()]*)", head)
+    parts = inside[1].split(",") if inside else []
+    words = [re.findall(r"[A-Za-z_]\w*", re.split(r"[:=]", part)[0]) for part in parts]
+    return [each[-1] for each in words if each and each[-1] not in KEYWORDS]
 
 
 def _pattern(change: Change, neighbours: int, holes: bool) -> tuple[re.Pattern[str], list[str]] | None:

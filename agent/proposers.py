@@ -10,7 +10,7 @@ from agent import context
 from agent.distil import REMEMBERED
 from agent.guards import raised_in, raising, returning, wanted_errors
 from agent.holes import Hole
-from agent.learned import applied, inserted
+from agent.learned import applied, inserted, parameters, renamed
 from agent.localize import Suspect, lines_of, parsed
 from agent.mechanisms import Mechanism
 from agent.merge import merged
@@ -109,11 +109,19 @@ class Remember:
         texts: list[str] = []
         for lesson, change in run.memory.changes():
             inserting = hole.last < hole.first
-            for text in [inserted(change, indent)] if inserting else applied(change, line):
+            new = inserted(change, indent) if inserting else ""
+            named = renamed(new, self._names(hole)) if new else []
+            for text in [new, *named] if inserting else applied(change, line):
                 if text:
                     run.memory.sources.setdefault(text, lesson)
                     texts.append(text)
         return list(dict.fromkeys(texts))
+
+    def _names(self, hole: Hole) -> list[str]:
+        """Parameters of the function around a hole."""
+        spans = [span for span in hole.suspect.functions if span.first <= hole.first <= span.last]
+        inner = max(spans, key=lambda span: span.first, default=None)
+        return parameters(lines_of(hole.suspect.text)[inner.first - 1]) if inner else []
 
 
 @dataclass(frozen=True, slots=True)

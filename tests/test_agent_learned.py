@@ -4,7 +4,17 @@ import time
 
 import pytest
 
-from agent.learned import Change, applied, as_wanted, changes, changes_in, difference, inserted
+from agent.learned import (
+    Change,
+    applied,
+    as_wanted,
+    changes,
+    changes_in,
+    difference,
+    inserted,
+    parameters,
+    renamed,
+)
 
 ROUND = Change(("return round(x * rate, 2)",), ("return money.quantize(x * rate)",))
 DIFF = """--- a/app/a.py
@@ -108,3 +118,14 @@ def test_a_text_as_the_person_wants_it() -> None:
         == "def a():\n    log.info(total)\n    return 1"
     )
     assert as_wanted("return 1", [change]) == ""
+
+
+def test_added_lines_take_the_names_of_another_function() -> None:
+    text = 'if count < 1:\n    raise StockError("count must be at least 1")'
+    assert parameters("def split(total: int, parts=2):") == ["total", "parts"]
+    assert parameters("function f(a, b) {") == ["a", "b"]
+    assert parameters("int take(Shelf shelf, int count) {") == ["shelf", "count"]
+    assert parameters("x = 1") == []
+    assert renamed(text, ["parts"]) == [text.replace("count", "parts")]
+    assert renamed(text, ["count"]) == []
+    assert renamed("return", ["parts"]) == []
