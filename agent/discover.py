@@ -6,7 +6,7 @@ command that always succeeds proves nothing. They run in the sandbox, as the tes
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -42,11 +42,9 @@ _LEAD: Final = re.compile(
     r"^(?:[\s$>*-]|\d+\.|@|run:|script:|commands?\s*=|`|#\s*(?=\w+=))*\s*(?:export\s+)?"
 )
 _VARIABLE: Final = re.compile(
-    rf"^{_LEAD.pattern[1:]}(?P<name>[A-Z][A-Z0-9_]{{1,40}})\s*[=:]\s*[\"']?(?P<value>[\w./:@,+-]+)[\"']?\s*$"
+    r"(?<![\w$])(?P<name>[A-Z][A-Z0-9_]{1,40})(?:=|: )[\"']?(?P<value>[\w./:@,+-]+)"
 )
-_MISSING: Final = re.compile(
-    r"KeyError: '(?P<key>[A-Z][A-Z0-9_]{1,40})'|\b(?P<named>[A-Z][A-Z0-9]*_[A-Z0-9_]{1,40})\b"
-)
+_NAMED: Final = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]{1,40}\b")
 _SETTING: Final = re.compile(r"KeyError: '(?P<key>[A-Z][A-Z0-9_]{1,40})'")
 _BROKEN: Final = frozenset({"ImportError", "ModuleNotFoundError", "fixture", "collection"})
 _TESTS: Final = re.compile(r"\b(?:tests?|check|pytest|unittest|py\.test|nose2)\b")
@@ -59,13 +57,27 @@ def discover(run: Run) -> None:
         detected = check.origin == "found" and check.kind != "command"
         if check.name != LOADS and (not detected or result.passed or ran_tests(result)):
             continue
-        for command in list(commands(run.files, check, result))[:TRIED]:
-            name = "tests" if check.name == LOADS else check.name
-            tried = check_of(command, name).model_copy(update={"origin": "found"})
-            found = run.check(tried, "gather")
-            if ran_tests(found):
-                run.replace_check(check, tried, found)
-                return
+        if _found(run, check, result):
+            return
+
+
+def _found(run: Run, check: Check, result: CheckResult) -> bool:
+    """Try what the repository's files hold; True when one of it runs tests, and stands for the check now."""
+    told = _texts(run.files)
+    waiting, tried = [*commands(told, check, result)], set[str]()
+    while waiting and len(tried) < TRIED:
+        command = waiting.pop(0)
+        tried.add(command)
+        name = "tests" if check.name == LOADS else check.name
+        known = check_of(command, name).model_copy(update={"origin": "found"})
+        found = run.check(known, "gather")
+        if ran_tests(found):
+            run.replace_check(check, known, found)
+            return True
+        more = with_settings(command, found.output, told)
+        if more and more not in tried:
+            waiting.insert(0, more)
+    return False
 
 
 def ran_tests(result: CheckResult) -> bool:
@@ -89,25 +101,31 @@ def _told(failure: Failure) -> str:
     return f"{failure.error}: {failure.message}"
 
 
-def commands(files: WorkCopy, check: Check, result: CheckResult) -> Iterator[str]:
-    """Commands worth a try, most promising first, each once."""
-    texts = [text_of(files, path)[:TEXT] for path in _places(files)]
+def commands(texts: Sequence[str], check: Check, result: CheckResult) -> Iterator[str]:
+    """Commands that the texts hold and that are worth a try, most promising first, each once."""
     found = [command for text in texts for line in text.splitlines() if (command := _command(line))]
-    values = {
-        match["name"]: match["value"]
-        for text in texts
-        for line in text.splitlines()
-        if (match := _VARIABLE.match(line))
-    }
-    missing = [match["key"] or match["named"] for match in _MISSING.finditer(result.output)]
-    wanted = [name for name in dict.fromkeys(missing) if name in values]
-    with_values = " ".join(f"{name}={values[name]}" for name in wanted)
     # The same runner as the detected one proves the same kind of thing; `make test` may be anything.
     same = [command for command in found if check_of(command).kind == check.kind != "command"]
     rest = [command for command in found if command not in same and _TESTS.search(command)]
-    own = [f"{with_values} {check.command}"] if with_values else []
-    both = [f"{with_values} {command}" for command in same] if with_values else []
-    yield from dict.fromkeys(command for command in (*own, *same, *both, *rest) if command != check.command)
+    own = "" if check.name == LOADS else with_settings(check.command, result.output, texts)
+    yield from dict.fromkeys(each for each in (own, *same, *rest) if each and each != check.command)
+
+
+def with_settings(command: str, output: str, texts: Sequence[str]) -> str:
+    """The command with the variables whose absence its output tells; empty where it tells of none.
+
+    Values are those that the texts give. Some programs want only that there is one: then it is 1.
+    """
+    asked = [match["key"] for match in _SETTING.finditer(output)]
+    named = [match[0] for match in _NAMED.finditer(output)]
+    values = {match["name"]: match["value"] for text in texts for match in _VARIABLE.finditer(text)}
+    wanted = [name for name in dict.fromkeys([*asked, *named]) if name in values or name in asked]
+    new = [name for name in wanted if f"{name}=" not in command]
+    return " ".join([*(f"{name}={values.get(name, '1')}" for name in new), command]) if new else ""
+
+
+def _texts(files: WorkCopy) -> list[str]:
+    return [text_of(files, path)[:TEXT] for path in _places(files)]
 
 
 def _places(files: WorkCopy) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import agents_file
-from agent.discover import commands, ran_tests
+from agent.discover import _texts, commands, ran_tests, with_settings
 from agent.person import Decision, Unattended
 from agent.settings import directories
 from memory.lesson import Draft, Evidence, Lesson
@@ -223,20 +223,28 @@ def broken(test: str = "test_a.py", error: str = "KeyError", message: str = "'SH
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "expected"),
+    ("path", "text", "value", "more"),
     [
-        ("README.md", "Run `SHOP_MODE=test pytest -q checks` first.", ["SHOP_MODE=test pytest -q checks"]),
-        ("Makefile", "test:\n\tSHOP_MODE=ci python -m pytest\n", ["SHOP_MODE=ci python3 -m pytest"]),
-        ("tox.ini", "[testenv]\ncommands = pytest tests -x\n", ["pytest tests -x"]),
-        (".github/workflows/ci.yml", "  - run: poetry run pytest -x\n", ["pytest -x"]),
-        (".env.example", "SHOP_MODE=demo\n", ["SHOP_MODE=demo pytest -q"]),
-        ("README.md", "pytest || true\nrm -rf / # pytest\n$(curl x) pytest\nmake install\n", []),
-        ("src/notes.txt", "pytest -q elsewhere", []),
+        (
+            "README.md",
+            "Run `SHOP_MODE=test pytest -q checks` first.",
+            "test",
+            ["SHOP_MODE=test pytest -q checks"],
+        ),
+        ("Makefile", "test:\n\tSHOP_MODE=ci python -m pytest\n", "ci", ["SHOP_MODE=ci python3 -m pytest"]),
+        ("tox.ini", "[testenv]\ncommands = pytest tests -x\n", "1", ["pytest tests -x"]),
+        (".github/workflows/ci.yml", "  - run: poetry run pytest -x\n", "1", ["pytest -x"]),
+        (".env.example", "SHOP_MODE=demo\n", "demo", []),
+        ("README.md", "pytest || true\nrm -rf / # pytest\n$(curl x) pytest\nmake install\n", "1", []),
+        ("src/notes.txt", "pytest -q elsewhere", "1", []),
     ],
 )
-def test_commands_worth_a_try(make_repo: RepoFactory, path: str, text: str, expected: list[str]) -> None:
+def test_commands_worth_a_try(
+    make_repo: RepoFactory, path: str, text: str, value: str, more: list[str]
+) -> None:
     check = Check(name="pytest", command="pytest -q", kind="pytest")
-    assert list(commands(files_of(make_repo({path: text})), check, broken())) == expected
+    told = _texts(files_of(make_repo({path: text})))
+    assert list(commands(told, check, broken())) == [f"SHOP_MODE={value} pytest -q", *more]
 
 
 def test_what_counts_as_a_test_that_ran() -> None:
@@ -332,8 +340,11 @@ def test_a_run_knows_what_was_typed_next(make_repo: RepoFactory) -> None:
     assert (acted.detail, acted.seconds < 60) == ("no, it must be rounded", True)
 
 
+SPECS = "python3 -m unittest discover -s spec -p '*_spec.py'"
+
+
 def test_tests_that_no_rule_detects_are_found_where_the_documents_name_them(make_repo: RepoFactory) -> None:
-    command = "SHOP_MODE=test python3 -m unittest discover -s spec -p '*_spec.py'"
+    command = f"SHOP_MODE=test {SPECS}"
     files = {
         "shop.py": SETTING,
         "spec/shop_spec.py": TEST_TAX.replace("shop.tax(1.0), 0.08", "shop.tax(100), 8"),
@@ -377,3 +388,27 @@ def test_what_a_person_changed_otherwise_is_not(make_repo: RepoFactory) -> None:
         (repo / "shop.py").write_text(TAX.replace("def tip(amount)", "def tip(bill)"))
         session.run("the tax is still wrong", (COMMAND,))
     assert known("fix") == []
+
+
+def test_settings_that_a_command_lacks_are_taken_from_the_documents() -> None:
+    told = ["Set `SHOP_MODE=test` and, in CI:\n  env:\n    SHOP_DB: memory\n"]
+    assert with_settings("pytest", "KeyError: 'SHOP_MODE'", told) == "SHOP_MODE=test pytest"
+    assert with_settings("SHOP_MODE=a pytest", "KeyError: 'SHOP_MODE'", told) == ""
+    assert with_settings("pytest", "SHOP_DB is not set", told) == "SHOP_DB=memory pytest"
+    assert with_settings("pytest", "KeyError: 'OTHER'", told) == "OTHER=1 pytest"
+    assert with_settings("pytest", "KeyError: 'user' in SOME_CONSTANT", told) == ""
+
+
+def test_a_documented_command_that_lacks_a_documented_setting_gets_it(make_repo: RepoFactory) -> None:
+    files = {
+        "shop.py": SETTING,
+        "spec/shop_spec.py": TEST_TAX.replace("shop.tax(1.0), 0.08", "shop.tax(100), 8"),
+        "README.md": f"Tests: `{SPECS}`, with SHOP_MODE=test set.\n",
+    }
+    mends = Script(lines={"shop.py line 7": "return amount * 0.08"})
+    with open_local(make_repo(files), mends, YES) as session:
+        outcome = session.run("shop.tax is wrong")
+    assert outcome.stop is Stop.ACCEPTED
+    (added,) = told(outcome.run_id, CheckAdded)
+    assert isinstance(added, CheckAdded)
+    assert added.check.command == f"SHOP_MODE=test {SPECS}"
