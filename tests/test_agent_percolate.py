@@ -225,7 +225,7 @@ def broken(test: str = "test_a.py", error: str = "KeyError", message: str = "'SH
 @pytest.mark.parametrize(
     ("path", "text", "value", "more"),
     [
-        (
+        ("README.md", "Run `SHOP_MODE=test pytest -x` first.", "test", ["SHOP_MODE=test pytest -x"]),
             "README.md",
             "Run `SHOP_MODE=test pytest -q checks` first.",
             "test",
