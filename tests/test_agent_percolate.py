@@ -226,11 +226,6 @@ def broken(test: str = "test_a.py", error: str = "KeyError", message: str = "'SH
     ("path", "text", "value", "more"),
     [
         ("README.md", "Run `SHOP_MODE=test pytest -x` first.", "test", ["SHOP_MODE=test pytest -x"]),
-            "README.md",
-            "Run `SHOP_MODE=test pytest -q checks` first.",
-            "test",
-            ["SHOP_MODE=test pytest -q checks"],
-        ),
         ("Makefile", "test:\n\tSHOP_MODE=ci python -m pytest\n", "ci", ["SHOP_MODE=ci python3 -m pytest"]),
         ("tox.ini", "[testenv]\ncommands = pytest tests -x\n", "1", ["pytest tests -x"]),
         (".github/workflows/ci.yml", "  - run: poetry run pytest -x\n", "1", ["pytest -x"]),
