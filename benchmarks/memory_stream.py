@@ -223,6 +223,8 @@ def interval(without: Sequence[Row], with_it: Sequence[Row]) -> tuple[float, flo
         base = per_solved([without[index] for index in picked])
         if base:
             shares.append(1 - per_solved([with_it[index] for index in picked]) / base)
+    if not shares:
+        return 0.0, 0.0  # nothing was written, so nothing could be saved
     shares.sort()
     return shares[int(0.025 * len(shares))], shares[int(0.975 * len(shares)) - 1]
 
