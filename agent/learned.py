@@ -179,7 +179,8 @@ def _pattern(change: Change, neighbours: int, holes: bool) -> tuple[re.Pattern[s
             else:
                 look += _regex([token])
                 put.append(token)
-    return re.compile(look), put
+    # A hole ends where the line did; without an end it would bind a single character.
+    return re.compile(look + (r"\s*$" if last == len(old) else "")), put
 
 
 def _parts(tokens: Sequence[str]) -> list[str]:
