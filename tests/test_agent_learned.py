@@ -61,6 +61,11 @@ DIFF = """--- a/app/a.py
             "return datetime.now()",
             "return clock.now()",
         ),
+        (
+            Change(("return amount * rate",), ("return money.quantize(amount * rate)",)),
+            "    return amount * percent / 100",
+            "    return money.quantize(amount * percent / 100)",
+        ),
         (Change(("if a == b:",), ("if a != b:",)), "if left == right:", "if left != right:"),
     ],
 )
