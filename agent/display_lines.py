@@ -81,6 +81,7 @@ ACTED: Final = {
     "undo": "Undo",
     "interrupt": "Interrupted",
     "defer": "Left for `adi review`",
+    "next": "Typed next",
 }
 STANCES: Final = {
     "new": "Learned",

@@ -23,6 +23,7 @@ from memory.records import SCHEMA_VERSION, RunStarted, Task
 from memory.sqlite import SIDES, Sqlite, dated, private, side
 from memory.store import payload_of
 from memory.tables import AnyJson, EventRow, RunRow, Table
+from memory.wording import indexed
 
 TEXT = ("lesson_text", ("id", "claim", "words"))
 """The table of the full-text search, which no class describes."""
@@ -249,8 +250,9 @@ def _gaps(copy: sqlite3.Connection) -> int:
 
 def _index_words(copy: sqlite3.Connection) -> None:
     """Every lesson, and nothing else, is found by its words."""
-    copy.execute("DELETE FROM lesson_text WHERE id NOT IN (SELECT id FROM lesson)")
-    copy.execute(
-        "INSERT INTO lesson_text (id, claim, words) SELECT id, claim, words FROM lesson"
-        " WHERE id NOT IN (SELECT id FROM lesson_text)"
+    copy.execute("DELETE FROM lesson_text")
+    rows = copy.execute("SELECT id, scope, place, claim, words FROM lesson").fetchall()
+    copy.executemany(
+        "INSERT INTO lesson_text (id, place, claim, words) VALUES (?, ?, ?, ?)",
+        [indexed(*(str(value) for value in row)) for row in rows],
     )

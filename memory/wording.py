@@ -38,6 +38,12 @@ def place_token(scope: str, place: str) -> str:
     return f"at_{hashlib.sha256(f'{scope} {place}'.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
+def indexed(lesson_id: str, scope: str, place: str, claim: str, words: str) -> tuple[str, str, str, str]:
+    """What the index holds of a lesson: its id, where it holds, its claim, and all words to find it by."""
+    told = " ".join(words_of(claim, words))
+    return lesson_id, place_token(scope, place), _plain(claim), _plain(told)
+
+
 def index(session: Session, lesson_id: str, token: str, claim: str, words: str) -> None:
     """Put a lesson into the index, or its new words in place of the old ones."""
     remove(session, lesson_id)

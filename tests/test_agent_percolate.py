@@ -1,29 +1,20 @@
 """Whole sessions one after the other: what one teaches, the next one uses."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from agent import agents_file
-from agent.discover import _texts, commands, ran_tests, with_settings
-from agent.person import Decision, Unattended
+from agent.person import Decision
 from agent.settings import directories
-from memory.lesson import Draft, Evidence, Lesson
+from memory.lesson import Draft, Evidence
 from memory.lessons import Lessons
 from memory.records import (
-    Check,
-    CheckAdded,
-    CheckResult,
-    Failure,
     Learned,
     Noted,
-    Payload,
     Recalled,
     Searched,
-    Status,
     Stop,
     UserActed,
 )
@@ -32,47 +23,17 @@ from model.scripted import Asked
 from sandbox.workcopy import WorkCopy, snapshot
 from tests.agent_kit import Script, Someone, open_local
 from tests.conftest import RepoFactory, git
-
-PYTHON = shlex.quote(sys.executable)
-YES = Unattended(accept=True)
-MONEY = "def quantize(amount):\n    return int(amount * 100 + 0.5) / 100\n"
-TAX = """import money
-
-
-def tax(amount):
-    return round(amount * 0.075, 2)
-
-
-def tip(amount):
-    return round(amount * 0.125, 2)
-"""
-TEST_TAX = """import unittest
-
-import shop
-
-
-class Shop(unittest.TestCase):
-    def test_tax(self):
-        self.assertEqual(shop.tax(1.0), 0.08)
-"""
-TEST_TIP = f"{TEST_TAX}\n    def test_tip(self):\n        self.assertEqual(shop.tip(1.0), 0.13)\n"
-FILES = {"money.py": MONEY, "shop.py": TAX, "test_shop.py": TEST_TAX}
-COMMAND = f"{PYTHON} -m unittest"
-MENDS_TAX = Script(lines={"shop.py line 5": "return money.quantize(amount * 0.075)"})
-
-
-def silent(_: Asked) -> str:
-    return ""
-
-
-def told(run_id: str, kind: type) -> list[Payload]:
-    with Store.open(directories().database) as store:
-        return [event.payload for event in store.events(run_id) if isinstance(event.payload, kind)]
-
-
-def known(kind: str) -> list[Lesson]:
-    with Store.open(directories().database) as store:
-        return Lessons(store).all(kinds=(kind,))
+from tests.percolate_kit import (
+    COMMAND,
+    FILES,
+    MENDS_TAX,
+    TAX,
+    TEST_TIP,
+    YES,
+    known,
+    silent,
+    told,
+)
 
 
 def first_run(repo: Path) -> str:
@@ -180,82 +141,6 @@ def test_what_was_edited_is_offered_as_the_person_wants_it(make_repo: RepoFactor
     assert "money.quantize(amount * 0.0751)" in (repo / "shop.py").read_text()
 
 
-SETTING = "import os\n\nMODE = os.environ['SHOP_MODE']\n\n\ndef tax(amount):\n    return amount * 0.07\n"
-
-
-def test_a_command_is_found_in_the_repositorys_own_words(make_repo: RepoFactory) -> None:
-    test = TEST_TAX.replace("shop.tax(1.0), 0.08", "shop.tax(100), 8")
-    repo = make_repo(
-        {
-            "shop.py": SETTING,
-            "test_shop.py": test,
-            "README.md": "# Shop\n\nRun the tests:\n\n    SHOP_MODE=test python3 -m unittest discover\n",
-        }
-    )
-    mends = Script(lines={"shop.py line 7": "return amount * 0.08"})
-    with open_local(repo, mends, YES) as session:
-        outcome = session.run("the tax is wrong")
-        (added,) = told(outcome.run_id, CheckAdded)
-        assert isinstance(added, CheckAdded)
-        assert added.check.command == "SHOP_MODE=test python3 -m unittest discover"
-        assert outcome.stop is Stop.ACCEPTED
-        assert [item.claim for item in known("check")] == [f"Tests are run with `{added.check.command}`"]
-        (repo / "shop.py").write_text(SETTING)
-        again = session.run("the tax is wrong again")
-        assert again.stop is Stop.ACCEPTED
-        assert told(again.run_id, CheckAdded) == []
-
-
-def files_of(repo: Path) -> WorkCopy:
-    return WorkCopy(snapshot(repo, directories().shadow))
-
-
-def broken(test: str = "test_a.py", error: str = "KeyError", message: str = "'SHOP_MODE'") -> CheckResult:
-    failure = Failure(test=test, error=error, message=message)
-    return CheckResult(
-        check="pytest",
-        status=Status.NONZERO,
-        passed=False,
-        tests_failed=1,
-        failures=(failure,),
-        output=f"E   {error}: {message}",
-    )
-
-
-@pytest.mark.parametrize(
-    ("path", "text", "value", "more"),
-    [
-        ("README.md", "Run `SHOP_MODE=test pytest -x` first.", "test", ["SHOP_MODE=test pytest -x"]),
-        ("Makefile", "test:\n\tSHOP_MODE=ci python -m pytest\n", "ci", ["SHOP_MODE=ci python3 -m pytest"]),
-        ("tox.ini", "[testenv]\ncommands = pytest tests -x\n", "1", ["pytest tests -x"]),
-        (".github/workflows/ci.yml", "  - run: poetry run pytest -x\n", "1", ["pytest -x"]),
-        (".env.example", "SHOP_MODE=demo\n", "demo", []),
-        ("README.md", "pytest || true\nrm -rf / # pytest\n$(curl x) pytest\nmake install\n", "1", []),
-        ("src/notes.txt", "pytest -q elsewhere", "1", []),
-    ],
-)
-def test_commands_worth_a_try(
-    make_repo: RepoFactory, path: str, text: str, value: str, more: list[str]
-) -> None:
-    check = Check(name="pytest", command="pytest -q", kind="pytest")
-    told = _texts(files_of(make_repo({path: text})))
-    assert list(commands(told, check, broken())) == [f"SHOP_MODE={value} pytest -q", *more]
-
-
-def test_what_counts_as_a_test_that_ran() -> None:
-    assert ran_tests(broken("t.py::test_a", "AssertionError", "1 != 2"))
-    assert ran_tests(broken("test_a.T.test_x", "KeyError", "'user'"))
-    for result in (
-        broken(),
-        broken("pytest start", "usage", "usage: pytest"),
-        broken("unittest.loader._FailedTest.test_a"),
-        broken("t.py::test_a"),
-        broken("t.py::test_a", "fixture", "no fixture"),
-        CheckResult(check="pytest", status=Status.NONZERO, passed=False),
-    ):
-        assert not ran_tests(result)
-
-
 @pytest.mark.containment
 def test_agent_k04_a_lesson_is_data_and_never_policy(make_repo: RepoFactory) -> None:
     repo = make_repo(FILES)
@@ -307,10 +192,10 @@ class Unlearning:
 
 def test_rules_of_agents_md_are_shown_and_nothing_else_of_it(make_repo: RepoFactory) -> None:
     text = "# Rules\n\n- Never use `round`.\n- The weather\x1b[31m is nice\n\n1. Keep it small\n"
-    files = files_of(make_repo({"AGENTS.md": text, "CLAUDE.md": "- Always shout\n"}))
+    files = _files(make_repo({"AGENTS.md": text, "CLAUDE.md": "- Always shout\n"}))
     assert list(agents_file.rules(files)) == ["Never use `round`.", "Keep it small"]
     assert agents_file.told(files, len, tokens=60).splitlines()[1:] == ["- Never use `round`."]
-    assert agents_file.told(files_of(make_repo({"a.py": ""}, "bare")), len) == ""
+    assert agents_file.told(_files(make_repo({"a.py": ""}, "bare")), len) == ""
 
 
 def test_the_model_reads_the_rules(make_repo: RepoFactory) -> None:
@@ -333,31 +218,6 @@ def test_a_run_knows_what_was_typed_next(make_repo: RepoFactory) -> None:
         session.run("no, it must be rounded", (COMMAND,))
     (acted,) = [e for e in told(first, UserActed) if isinstance(e, UserActed) and e.action == "next"]
     assert (acted.detail, acted.seconds < 60) == ("no, it must be rounded", True)
-
-
-SPECS = "python3 -m unittest discover -s spec -p '*_spec.py'"
-
-
-def test_tests_that_no_rule_detects_are_found_where_the_documents_name_them(make_repo: RepoFactory) -> None:
-    command = f"SHOP_MODE=test {SPECS}"
-    files = {
-        "shop.py": SETTING,
-        "spec/shop_spec.py": TEST_TAX.replace("shop.tax(1.0), 0.08", "shop.tax(100), 8"),
-        "CONTRIBUTING.md": f"Before a commit: `{command}`\n",
-    }
-    repo = make_repo(files)
-    mends = Script(lines={"shop.py line 7": "return amount * 0.08"})
-    with open_local(repo, mends, YES) as session:
-        outcome = session.run("shop.tax is wrong")
-    assert outcome.stop is Stop.ACCEPTED
-    (added,) = told(outcome.run_id, CheckAdded)
-    assert isinstance(added, CheckAdded)
-    assert (added.check.name, added.check.command) == ("tests", command)
-    (repo / "shop.py").write_text(SETTING)
-    with open_local(repo, silent, YES) as session:
-        again = session.run("shop.tax is wrong once more")
-    assert again.stop is Stop.ACCEPTED
-    assert told(again.run_id, CheckAdded) == []
 
 
 def test_what_a_person_mended_after_a_run_that_failed_is_learned(make_repo: RepoFactory) -> None:
@@ -385,25 +245,5 @@ def test_what_a_person_changed_otherwise_is_not(make_repo: RepoFactory) -> None:
     assert known("fix") == []
 
 
-def test_settings_that_a_command_lacks_are_taken_from_the_documents() -> None:
-    told = ["Set `SHOP_MODE=test` and, in CI:\n  env:\n    SHOP_DB: memory\n"]
-    assert with_settings("pytest", "KeyError: 'SHOP_MODE'", told) == "SHOP_MODE=test pytest"
-    assert with_settings("SHOP_MODE=a pytest", "KeyError: 'SHOP_MODE'", told) == ""
-    assert with_settings("pytest", "SHOP_DB is not set", told) == "SHOP_DB=memory pytest"
-    assert with_settings("pytest", "KeyError: 'OTHER'", told) == "OTHER=1 pytest"
-    assert with_settings("pytest", "KeyError: 'user' in SOME_CONSTANT", told) == ""
-
-
-def test_a_documented_command_that_lacks_a_documented_setting_gets_it(make_repo: RepoFactory) -> None:
-    files = {
-        "shop.py": SETTING,
-        "spec/shop_spec.py": TEST_TAX.replace("shop.tax(1.0), 0.08", "shop.tax(100), 8"),
-        "README.md": f"Tests: `{SPECS}`, with SHOP_MODE=test set.\n",
-    }
-    mends = Script(lines={"shop.py line 7": "return amount * 0.08"})
-    with open_local(make_repo(files), mends, YES) as session:
-        outcome = session.run("shop.tax is wrong")
-    assert outcome.stop is Stop.ACCEPTED
-    (added,) = told(outcome.run_id, CheckAdded)
-    assert isinstance(added, CheckAdded)
-    assert added.check.command == f"SHOP_MODE=test {SPECS}"
+def _files(repo: Path) -> WorkCopy:
+    return WorkCopy(snapshot(repo, directories().shadow))

@@ -17,6 +17,7 @@ from agent import cli_memory_store
 from agent.settings import directories
 from memory import errors
 from memory.backup import backup, restore
+from memory.lessons import Lessons
 from memory.records import Noted, RunEnded, Stop
 from memory.salvage import salvage
 from memory.sqlite import SIDES, Sqlite, side
@@ -329,6 +330,7 @@ def test_lessons_are_found_by_their_words_after_a_salvage(path: Path) -> None:
     lesson = dict.fromkeys(("subject", "created", "changed", "used", "place"), "") | {
         "kind": "fact", "scope": "everywhere", "claim": "parsers quote", "words": "csv", "content": "{}",
         "author": "code", "status": "trial", "pinned": 0, "uses": 0,
+        "supported": 1, "contradicted": 0,
     }  # fmt: skip
     with closing(sqlite3.connect(path)) as connection:
         for number in "ab":
@@ -343,6 +345,8 @@ def test_lessons_are_found_by_their_words_after_a_salvage(path: Path) -> None:
     with closing(sqlite3.connect(found.target)) as connection:
         hits = connection.execute("SELECT id FROM lesson_text WHERE lesson_text MATCH 'csv'").fetchall()
     assert sorted(hits) == [("a",), ("b",)]
+    with Store.open(found.target) as store:
+        assert [lesson.id for lesson, _ in Lessons(store).search(["csv"], {("everywhere", "")})] == ["a", "b"]
 
 
 def test_a_salvage_counts_the_changes_in_a_log(tmp_path: Path) -> None:
