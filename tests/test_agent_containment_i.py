@@ -62,4 +62,5 @@ def test_agent_i03_a_full_disk_stops_the_run_and_the_next_one_works(
     assert (repo / "calc.py").read_text() == MENDED
     with Store.open(adi_home / "adi.db") as store:
         stops = {run.stop for run in store.runs()}
-    assert stops == {Stop.ACCEPTED, Stop.KILLED}
+    # The end of the first run is small: it may fit into the last page, or is told by the next start.
+    assert stops in ({Stop.ACCEPTED, Stop.ENVIRONMENT}, {Stop.ACCEPTED, Stop.KILLED})
