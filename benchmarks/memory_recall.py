@@ -3,7 +3,7 @@
 Run: python -m benchmarks.memory_recall [--dir FOLDER] [--events 1000000] [--lessons 10000]
 
 FOLDER is where the temporary file goes. The lessons are spread over 20 repositories; each question has 40
-words of a vocabulary of 1,200 and one error signature. Prints Markdown.
+words of a vocabulary of 1,224 and one error signature. Prints Markdown.
 """
 
 import argparse
