@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from agent.context import RULES
 from agent.inert import inert_line
 from feedback.files import text_of
 from sandbox.workcopy import WorkCopy
@@ -21,7 +22,7 @@ TOKENS: Final = 120
 RULE: Final = 200
 """Characters of one rule."""
 _ITEM: Final = re.compile(r"^\s{0,3}(?:[-*+]|\d+[.)])\s+(?P<text>\S.*)$")
-_RULES: Final = re.compile(
+_SAYS: Final = re.compile(
     r"\b(?:always|never|must|do not|don't|avoid|prefer|use|only|instead of|no|not|keep|write)\b", re.I
 )
 
@@ -31,14 +32,14 @@ def rules(files: WorkCopy) -> Iterator[str]:
     name = next((name for name in NAMES if files.exists(name)), "")
     for line in text_of(files, name)[:BYTES].splitlines() if name else ():
         item = _ITEM.match(line)
-        if item and _RULES.search(item["text"]):
+        if item and _SAYS.search(item["text"]):
             text = inert_line(re.sub(r"\s+", " ", item["text"]))
             yield text if len(text) <= RULE else f"{text[: RULE - 1]}…"
 
 
 def told(files: WorkCopy, count: Callable[[str], int], tokens: int = TOKENS) -> str:
     """The rules as lines for a prompt, at most `tokens`; empty where there are none."""
-    lines = ["Rules that the repository writes down:"]
+    lines = [RULES]
     left = tokens - count(lines[0])
     for rule in rules(files):
         left -= count(f"- {rule}") + 1

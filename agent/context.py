@@ -32,6 +32,10 @@ COMPLETE_STOPS = ("\n```\n", "\nassert ", "\nif __name__", "\nprint(")
 """Where a completed function ends: at the fence, or at what only demonstrates it (as EvalPlus stops)."""
 LISTED, TOLD = "The repository:", "Values where it failed:"
 """Headings of the repository's map and of the values of locals."""
+KNOWN, RULES = "Known from earlier work here:", "Rules that the repository writes down:"
+"""Headings of lessons, and of what an AGENTS.md says."""
+UNWELCOME = "It passes, but this project does not want it so:"
+"""What the model is told before the words of a preference that its change goes against."""
 PATHS_SHOWN = 60
 """Paths listed of the repository."""
 LANGUAGES = {

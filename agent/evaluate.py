@@ -224,7 +224,7 @@ class Attempt:
         said = f"{result.output}\n{shrink(checked, CHECK_CHARS)}"
         unwelcome = checked.passed and changed and self._objection()
         if unwelcome:
-            said += f"\nIt passes, but this project does not want it so: {unwelcome}"
+            said += f"\n{context.UNWELCOME} {unwelcome}"
         if self._lost:
             said += f"\n{self.fruitless} changes, and it fails as before or worse: look somewhere else."
         result = replace(result, output=said)

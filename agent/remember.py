@@ -11,13 +11,13 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from agent.context import KNOWN
 from agent.learned import Change
 from memory.checks import Check
 from memory.lesson import Lesson, Recall
 from memory.lessons import Lessons
 from memory.recall import Found, Question, recall
 
-HEADING: Final = "Known from earlier work here:"
 TOKENS: Final = 200
 """Tokens that lessons may take in a prompt."""
 TOLD: Final = ("preference", "fix", "fact")
@@ -89,8 +89,8 @@ class Remembered:
 
     def _tell(self, count: Callable[[str], int], tokens: int) -> dict[str, int]:
         """Make the text for the model; tokens of each lesson in it."""
-        lines, sizes = [HEADING], dict[str, int]()
-        left = tokens - count(HEADING)
+        lines, sizes = [KNOWN], dict[str, int]()
+        left = tokens - count(KNOWN)
         for kind in TOLD:
             for item in (each for each in self.found if each.lesson.kind == kind):
                 line = f"- {' '.join(item.lesson.claim.split())}"

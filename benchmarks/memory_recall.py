@@ -44,8 +44,7 @@ def lessons_into(store: Store, count: int) -> None:
             row = new_row(draft)
             row.supported = 2
             session.add(row)
-            token = wording.place_token(row.scope, row.place)
-            wording.index(session, row.id, token, row.claim, row.words)
+            wording.index(session, row.id, row.scope, row.place, row.claim, row.words)
             for seq in (1, 2):
                 session.add(
                     EvidenceRow(

@@ -41,9 +41,7 @@ class Lessons:
                 row = new_row(draft)
                 session.add(row)
                 session.flush()
-                wording.index(
-                    session, row.id, wording.place_token(row.scope, row.place), row.claim, row.words
-                )
+                wording.index(session, row.id, row.scope, row.place, row.claim, row.words)
             elif draft.content.keys() - row.content.keys():
                 row.content = {**draft.content, **row.content}
             _testify(session, row, evidence)
@@ -159,7 +157,7 @@ class Lessons:
             if twin is not None:
                 raise errors.LessonExists(f"lesson {twin.id} says this already", f"adi memory show {twin.id}")
             row.key, row.claim, row.author, row.changed = key, claim, "user", now()
-            wording.index(session, row.id, wording.place_token(row.scope, row.place), row.claim, row.words)
+            wording.index(session, row.id, row.scope, row.place, row.claim, row.words)
             row.status = status_of(_bare(row))
             return _lesson(session, row)
 

@@ -44,18 +44,14 @@ def indexed(lesson_id: str, scope: str, place: str, claim: str, words: str) -> t
     return lesson_id, place_token(scope, place), _plain(claim), _plain(told)
 
 
-def index(session: Session, lesson_id: str, token: str, claim: str, words: str) -> None:
+def index(session: Session, lesson_id: str, scope: str, place: str, claim: str, words: str) -> None:
     """Put a lesson into the index, or its new words in place of the old ones."""
     remove(session, lesson_id)
     if _sqlite(session):
+        names = ("id", "place", "claim", "words")
         session.execute(
             text("INSERT INTO lesson_text(id, place, claim, words) VALUES (:id, :place, :claim, :words)"),
-            {
-                "id": lesson_id,
-                "place": token,
-                "claim": _plain(claim),
-                "words": _plain(" ".join(words_of(claim, words))),
-            },
+            dict(zip(names, indexed(lesson_id, scope, place, claim, words), strict=True)),
         )
 
 
