@@ -11,9 +11,9 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from agent.hunks import added
 from agent.learned import KEYWORDS, Change, changes_in, difference
 from feedback.evidence import is_test_path
+from feedback.hunks import added
 from memory.recall import kind_of_error
 from memory.records import (
     Applied,

@@ -12,12 +12,12 @@ from typing import Final
 
 from agent import context
 from agent.drafts import draft
-from agent.hunks import added
 from agent.localize import suspects
 from agent.mechanisms import Mechanism
 from agent.run import Run
 from agent.search import search
 from feedback.checks import cut
+from feedback.hunks import added
 from feedback.shrink import shrink
 from memory.records import (
     Action,

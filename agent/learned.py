@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.hunks import added, regions
+from feedback.hunks import added, regions
 
 MOST: Final = 3
 """Lines removed or added of a change that is small enough to be tried elsewhere."""

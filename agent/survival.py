@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from agent.hunks import regions
+from feedback.hunks import regions
 from memory.lesson import Evidence, Survival
 from memory.lessons import Lessons, now
 from memory.store import Store

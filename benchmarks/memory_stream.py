@@ -23,12 +23,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent.hunks import added
 from agent.person import Decision, PlanAnswer
 from agent.session import open_session
 from agent.settings import Settings, load
 from benchmarks import stream_tasks, stream_tasks_unseen
 from benchmarks.stream_tasks import Defect, Project
+from feedback.hunks import added
 from memory.records import ActionEnded, Check, Completed, Evaluation, Plan, Recalled, Searched, Stop
 from memory.store import Store
 

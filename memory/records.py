@@ -23,6 +23,7 @@ from memory.lesson import Lesson as Lesson
 from memory.lesson import Recall as Recall
 from memory.lesson import Survival as Survival
 from memory.lesson import Tombstone as Tombstone
+from memory.origin import Origin as Origin
 from memory.runtime import RuntimeEvidence
 
 SCHEMA_VERSION = 1
@@ -173,6 +174,7 @@ class RunStarted(Record):
     task: Task
     adi_version: str
     model: str = ""
+    origin: Origin = Origin()
 
 
 class CheckRan(Record):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.hunks import Region, added, regions
 from agent.survival import revisit, survived
+from feedback.hunks import Region, added, regions
 from memory.lesson import Draft, Evidence
 from memory.lessons import Lessons
 from memory.records import Applied, RunEnded, Stop, Survived, Task

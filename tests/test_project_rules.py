@@ -24,14 +24,21 @@ ALLOWED = {
 
 HOMES = {
     "alembic": ("memory/",),
+    "datasets": ("feedback/",),
+    "datasketch": ("feedback/",),
+    "detect_secrets": ("feedback/",),
     "docker": ("sandbox/",),
+    "fastapi": ("agent/review_",),
     "git": ("sandbox/",),
     "httpx2": ("model/",),
-    "jinja2": ("agent/page",),
-    "markupsafe": ("agent/page",),
+    "huggingface_hub": ("feedback/", "model/"),
+    "jinja2": ("agent/page", "agent/review_"),
+    "license_expression": ("feedback/",),
+    "markupsafe": ("agent/page", "agent/review_"),
     "peft": ("model/",),
     "prompt_toolkit": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
     "psycopg": ("memory/",),
+    "pyarrow": ("feedback/",),
     "pydantic_settings": ("agent/settings",),
     "rich": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
     "sqlalchemy": ("memory/",),
@@ -42,6 +49,7 @@ HOMES = {
     "tree_sitter": ("agent/",),
     "trl": ("model/",),
     "typer": ("agent/cli",),
+    "uvicorn": ("agent/review_",),
     "xllamacpp": ("model/",),
 }
 """Third-party package -> the only places that may import it, as beginnings of paths."""
