@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup ready test test-containment test-languages images engines postgres check format demo bench clean
+.PHONY: help setup ready test test-containment test-languages images engines postgres browser check format demo bench clean
 
 help:
 	@echo 'make setup   virtual environment in $(VENV) with ADI and its tools, versions as in constraints.txt'
@@ -37,7 +37,7 @@ ready: setup
 	@echo 'ready: Docker engine, sandbox image and model (made or fetched when missing)'
 	@$(BIN)/adi doctor --fix
 
-test: setup postgres
+test: setup postgres browser
 	@$(MAKE) --no-print-directory ready || echo 'test: what is missing is skipped, and the reason told'
 	@echo 'test: all tests, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
@@ -64,6 +64,15 @@ postgres:
 		apt-get -q update >/dev/null && \
 		DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends postgresql >/dev/null \
 			|| echo 'postgres: not installed, its tests are skipped'; \
+	fi
+
+# What the tests of the review page need.
+browser:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && command -v chromedriver; } >/dev/null; then \
+		echo 'browser: installing chromium for the tests'; \
+		apt-get -q update >/dev/null && \
+		DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends chromium chromium-driver >/dev/null \
+			|| echo 'browser: not installed, its tests are skipped'; \
 	fi
 
 images: setup

@@ -20,12 +20,13 @@ from typer.core import TyperGroup
 
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "run": ("agent.cli_run", "run", "Do one task in a git repository and prove the result."),
-    "review": ("agent.cli_run", "review", "Decide on results that wait, one by one."),
+    "review": ("agent.cli_review", "review", "Decide on results that wait, one by one."),
     "undo": ("agent.cli_run", "undo", "Take an applied change back."),
     "log": ("agent.cli_log", "log", "List past runs and how they ended."),
     "show": ("agent.cli_log", "show", "Show one run: plan, steps, verdict, diff."),
     "replay": ("agent.cli_log", "replay", "Play a run back as it looked."),
     "memory": ("agent.cli_memory", "app", "What ADI has learned: list, correct, forget, write out."),
+    "data": ("agent.cli_data", "app", "Data sets from what was recorded: export, check, forget."),
     "prepare": ("agent.cli_prepare", "prepare", "Install what a repository's checks need, shown first."),
     "model": ("agent.cli_model", "app", "List, fetch and verify models."),
     "serve": ("agent.cli_model", "serve", "Serve a model to this machine."),

@@ -31,6 +31,12 @@ def restore(file: File) -> None:
     done = put_back(file, store)
     before = f"; what was there is kept as {done.kept}" if done.kept else ""
     _tell(f"{store}: {done.counts}, from {file}{before}")
+    if done.carried:
+        told = ", ".join(f"{count} {name}" for name, count in sorted(done.carried.items()))
+        _tell(f"kept of what was there: {told}")
+    if done.returned:
+        _tell(f"{len(done.returned)} forgotten runs came back; no data set takes them")
+        _tell(f"adi data forget {' '.join(done.returned[:3])}{' ...' if len(done.returned) > 3 else ''}")
 
 
 def salvage() -> None:

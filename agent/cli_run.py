@@ -1,4 +1,4 @@
-"""`adi run`, `adi review` and `adi undo`: from flags to a session, and from its outcome to an exit code."""
+"""`adi run` and `adi undo`: from flags to a session, and from its outcome to an exit code."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ import typer
 
 from agent.display import Display, make_console
 from agent.display_wrap import tell
-from agent.errors import NEEDS_PERSON, UsageError
+from agent.errors import UsageError
 from agent.output import Format, Output
 from agent.person import Person, TerminalPerson, Unattended
 from agent.settings import Directories, Settings, directories, load, store_place
@@ -156,24 +156,6 @@ def _with_packages(f: Front, work: "Callable[[], Outcome]") -> "Outcome":
         if prepare_repository(f.settings, f.repo, yes=False):
             raise
     return work()
-
-
-def review(
-    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Only this one.")] = None,
-    repo: Repo = HERE,
-    yes: Yes = False,
-    color: Color = None,
-) -> None:
-    """Decide on results that wait: see the diff, then accept, reject or edit, one by one."""
-    with front(repo, {"ui": {"color": color}}, yes=yes) as f:
-        waiting = [run_id] if run_id else [summary.id for summary in list_waiting(f)]
-        if not waiting:
-            raise typer.Exit(0)
-        if not run_id and isinstance(f.person, Unattended) and not yes:
-            raise typer.Exit(NEEDS_PERSON)
-        with session_of(f) as session:
-            codes = [session.review(one).exit_code for one in waiting]
-    raise typer.Exit(next((code for code in codes if code), 0))
 
 
 def undo(

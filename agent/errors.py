@@ -55,6 +55,7 @@ class Terminated(KeyboardInterrupt):
 
 
 EXIT_CODES: Final[dict[str, int]] = {
+    "feedback.errors.DataError": USAGE,
     "memory.errors.Ambiguous": USAGE,
     "memory.errors.NotFound": USAGE,
     "memory.errors.RepoBusy": NEEDS_PERSON,
@@ -83,7 +84,12 @@ EXIT_CODES: Final[dict[str, int]] = {
 }
 """Exit code of errors that other parts raise, by qualified class name; the nearest base decides."""
 
-BASES: Final = ("memory.errors.StoreError", "sandbox.errors.SandboxError", "model.errors.ModelError")
+BASES: Final = (
+    "feedback.errors.DataError",
+    "memory.errors.StoreError",
+    "sandbox.errors.SandboxError",
+    "model.errors.ModelError",
+)
 """Base classes of the other parts' errors: expected failures, shown without a traceback."""
 
 DISK_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from agent.distil import Past, Told, by_hand, distil, witness
 from agent.syntax import language_of
+from feedback.scrub import Redactor
+from feedback.walk import texts
 from memory.lessons import Lessons
 from memory.records import Event, Learned, Noted, Payload, Recalled, RunEnded, Task, UserActed, Verdict
 from memory.signature import signature
@@ -20,18 +22,34 @@ Listener = Callable[[Event], None]
 
 
 class Recorder:
-    """The one way an event of a run comes into being."""
+    """The one way an event of a run comes into being: without the secrets that it would show.
+
+    What runs has them all the same; only what is stored, and what is told to the listeners, is without.
+    """
 
     def __init__(self, store: Store, run_id: str, listeners: Sequence[Listener] = ()) -> None:
         self.store = store
         self.run_id = run_id
         self._listeners = tuple(listeners)
+        self._redactor = Redactor(self._stored)
 
     def emit(self, payload: Payload) -> Event:
         """Store the event, then tell it to the listeners. Raises StoreError."""
+        clean = self._redactor.payload(payload)
+        if isinstance(clean, RunEnded) and (counts := self._redactor.counts):
+            kinds = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+            self._append(Noted(text=f"left out of the record, because they look like secrets: {kinds}"))
+            counts.clear()
+        return self._append(clean)
+
+    def _append(self, payload: Payload) -> Event:
         event = self.store.append(self.run_id, payload)
         self.tell(event)
         return event
+
+    def _stored(self) -> Iterable[str]:
+        """Texts of the run as far as it is stored; asked for when the first secret turns up."""
+        return (place.text for event in self.store.events(self.run_id) for place in texts(event.payload))
 
     def tell(self, event: Event) -> None:
         """Pass on an event that the store has already."""
@@ -41,6 +59,11 @@ class Recorder:
     def keep(self, content: bytes) -> str:
         """Store bytes, such as a patch. Returns their SHA-256."""
         return self.store.put_artifact(content)
+
+
+def recorded(task: Task) -> Task:
+    """The task as the store may have it: no secret in its words, all else as it is run."""
+    return Redactor().task(task)
 
 
 NEXT: Final = timedelta(minutes=30)
@@ -59,7 +82,7 @@ def typed_next(store: Store, run_id: str, task: Task) -> None:
         since = datetime.now(UTC) - datetime.fromisoformat(summary.ended)
         if timedelta(0) <= since <= NEXT:
             acted = UserActed(action="next", detail=task.prompt[:TYPED], seconds=since.total_seconds())
-            store.append(summary.id, acted)
+            store.append(summary.id, Redactor().payload(acted))
         return
 
 

@@ -15,7 +15,8 @@ from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
 from agent.mechanisms import Mechanism
 from agent.models import named
-from agent.percolate import Listener, Recorder, percolate, typed_next
+from agent.origin import origin_of
+from agent.percolate import Listener, Recorder, percolate, recorded, typed_next
 from agent.person import Person
 from agent.remember import Remembered
 from agent.run import Desk, Run
@@ -106,7 +107,9 @@ class Session:
             checks=found,
             limits=self.settings.run.limits,
         )
-        run_id = self.store.start_run(task, named(self.settings), version("adi-agent"))
+        run_id = self.store.start_run(
+            recorded(task), named(self.settings), version("adi-agent"), origin_of(copied.repo)
+        )
         recorder = Recorder(self.store, run_id, self.listeners)
         recorder.tell(self.store.events(run_id)[0])
         with self._ended(recorder) as finish:

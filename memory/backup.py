@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from pydantic import Field
+
 from memory import engine, errors
+from memory.carry import Rows, carry, kept_rows
 from memory.checks import Record
 from memory.holders import busy
 from memory.migrate import schema_version
@@ -44,6 +47,10 @@ class Restored(Record):
     counts: Counts
     kept: Path | None
     """Where the store that stood there before is now; None when there was none."""
+    carried: dict[str, int] = Field(default_factory=dict)
+    """Table to rows that came from that one: refusals, opt-outs, tombstones (memory/carry.py)."""
+    returned: tuple[str, ...] = ()
+    """Runs that were forgotten there and are back with the copy; no data set takes them."""
 
 
 def backup(store: Path, target: Path, *, overwrite: bool = False) -> Counts:
@@ -62,17 +69,28 @@ def backup(store: Path, target: Path, *, overwrite: bool = False) -> Counts:
 def restore(source: Path, store: Path) -> Restored:
     """Put a copy of `source` in the store's place; `source` stays.
 
-    Raises StoreCorrupt (the source is damaged or no store), SchemaTooNew, StoreInUse (a process uses it).
+    What was refused or forgotten in the store stays so (memory/carry.py). Raises StoreCorrupt (the source is
+    damaged or no store), SchemaTooNew, StoreInUse (a process uses it).
     """
     if store.exists() and source.exists() and store.samefile(source):
         raise errors.TargetExists(f"{source} is the store itself", "adi memory restore FILE")
-    with _copied(source, store) as (part, counts), engine.named_errors(store), _held(store):
+    with _copied(source, store) as (part, counts), engine.named_errors(store), _held(store) as old:
         with closing(sqlite3.connect(part)) as copy:
             schema_version(copy)
+        carried = carry(old, part)
+        returned = _returned(part)
         kept = _set_aside(store)
         part.replace(store)
         _settle(store.parent)
-    return Restored(counts=counts, kept=kept)
+    return Restored(counts=counts, kept=kept, carried=carried, returned=returned)
+
+
+def _returned(copy: Path) -> tuple[str, ...]:
+    """Runs of a store that were forgotten and are in it all the same."""
+    query = "SELECT id FROM run WHERE id IN (SELECT id FROM tombstone WHERE kind = 'run') ORDER BY id"
+    with closing(sqlite3.connect(copy)) as connection, suppress(sqlite3.OperationalError):  # an old schema
+        return tuple(row[0] for row in connection.execute(query))
+    return ()
 
 
 @contextmanager
@@ -161,15 +179,16 @@ def check_unused(store: Path) -> None:
 
 
 @contextmanager
-def _held(store: Path) -> Iterator[None]:
+def _held(store: Path) -> Iterator[Rows]:
     """Nobody else uses the store: no process has it open, no run in it is alive, its lock is ours.
 
-    The journal of a sound store is folded in, so that no change of it lies elsewhere.
+    The journal of a sound store is folded in, so that no change of it lies elsewhere. Gives the rows that
+    must not be lost with it.
     """
     check_unused(store)
     # SQLite is not asked about what is no database: it would take away the journal that lies beside it.
     if not store.exists() or not _begins_well(store):
-        yield
+        yield {}
         return
     with closing(sqlite3.connect(store, timeout=PATIENCE_S, isolation_level=None)) as connection:
         try:
@@ -188,7 +207,7 @@ def _held(store: Path) -> Iterator[None]:
             if isinstance(named, errors.StoreFull | errors.StoreReadOnly):
                 raise named from error
             # else it is damaged, or another program's: it is set aside as it is
-        yield
+        yield kept_rows(connection)
 
 
 def _begins_well(store: Path) -> bool:

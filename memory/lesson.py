@@ -16,6 +16,7 @@ was tried in vain."""
 Scope = Literal["repository", "language", "everywhere"]
 LessonStatus = Literal["trial", "active", "retired"]
 Stance = Literal["for", "against"]
+StoneKind = Literal["run", "lesson", "session", "repository", "author"]
 
 
 class Evidence(Record):
@@ -103,7 +104,8 @@ class Tombstone(Record):
     """That something was forgotten, without what it was."""
 
     id: str
-    kind: Literal["run", "lesson"]
+    """Of a run, lesson or session; for a repository or an author a hash (memory/hidden.py)."""
+    kind: StoneKind
     at: str
     reason: str = ""
     removed: dict[str, int] = Field(default_factory=dict)

@@ -28,6 +28,7 @@ from memory.records import (
     SCHEMA_VERSION,
     Applied,
     Event,
+    Origin,
     Payload,
     RunEnded,
     RunStarted,
@@ -67,7 +68,13 @@ class Store:
         """What a person should know about how the store lies, one sentence each."""
         return self._backend.warnings
 
-    def start_run(self, task: Task, model: str = "", version: str = "") -> str:
+    def start_run(
+        self,
+        task: Task,
+        model: str = "",
+        version: str = "",
+        origin: Origin = Origin(),  # noqa: B008
+    ) -> str:
         """Record that a run begins, owned by this process. Returns its id."""
         now = _now()
         run_id = new_run_id()
@@ -86,7 +93,7 @@ class Store:
             )
             session.add(row)
             session.flush()
-            started = RunStarted(task=task, adi_version=version, model=model)
+            started = RunStarted(task=task, adi_version=version, model=model, origin=origin)
             session.add(_event_row(run_id, 1, now, started))
         return run_id
 

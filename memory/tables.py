@@ -240,3 +240,41 @@ class TombstoneRow(Table, table=True):
     at: str
     reason: str = Field(sa_type=AnyText)
     removed: dict[str, Any] = Field(sa_type=AnyJson)
+
+
+class ConsentRow(Table, table=True):
+    """One decision about training on runs; the highest `seq` of a scope and key counts."""
+
+    __tablename__ = "consent"
+
+    scope: str = Field(primary_key=True)
+    key: str = Field(primary_key=True, sa_type=AnyText)
+    seq: int = Field(primary_key=True)
+    status: str
+    by: str = Field(sa_type=AnyText)
+    at: str
+    policy_version: int
+    licence: str = Field(sa_type=AnyText)
+
+
+class OptOutRow(Table, table=True):
+    """Somebody who wants out of every data set, as a hash (memory/hidden.py)."""
+
+    __tablename__ = "optout"
+
+    kind: str = Field(primary_key=True)
+    hash: str = Field(primary_key=True)
+    at: str
+
+
+class ExportRow(Table, table=True):
+    """A data set that was written, and the runs in it."""
+
+    __tablename__ = "export"
+
+    id: str = Field(primary_key=True)
+    path: str = Field(index=True, sa_type=AnyText)
+    at: str
+    manifest_sha256: str
+    run_ids: list[str] = Field(sa_type=AnyJson)
+    command: str = Field(sa_type=AnyText)

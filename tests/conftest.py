@@ -1,7 +1,7 @@
 """What all tests share: an ADI_HOME of their own, small git repositories, and the layers that may be missing.
 
-A test marked `container`, `engine`, `weights` or `postgres` is skipped, with the reason, where its layer is
-missing.
+A test marked `container`, `engine`, `weights`, `postgres` or `browser` is skipped, with the reason, where its
+layer is missing.
 Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated: then a skip is a failure.
 """
 
@@ -26,6 +26,7 @@ from model.store import Store as ModelStore
 from sandbox.client import connect
 from tests import containment_report
 from tests.agent_kit import UNSCRIPTED
+from tests.browser_kit import missing_browser
 from tests.containment_kit import Contained, alive
 from tests.postgres_kit import Server, missing_postgres
 
@@ -81,6 +82,7 @@ LAYERS = {
     "engine": missing_engine,
     "weights": missing_weights,
     "postgres": missing_postgres,
+    "browser": missing_browser,
 }
 
 

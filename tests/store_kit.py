@@ -51,6 +51,50 @@ INSERT INTO claim VALUES ('/src/maths', '261123-4yvrag', 1, 'boot:1', '2026-11-2
 """
 """The file that the first released schema left: a run that was killed, holding its repository."""
 
+SCHEMA_2 = (
+    SCHEMA_1
+    + """
+PRAGMA user_version = 2;
+UPDATE alembic_version SET version_num = '0002';
+CREATE TABLE lesson (id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, kind VARCHAR NOT NULL,
+    scope VARCHAR NOT NULL, place VARCHAR NOT NULL, claim VARCHAR NOT NULL, subject VARCHAR NOT NULL,
+    words VARCHAR NOT NULL, content JSON NOT NULL, author VARCHAR NOT NULL, status VARCHAR NOT NULL,
+    pinned BOOLEAN NOT NULL, supported INTEGER NOT NULL, contradicted INTEGER NOT NULL,
+    uses INTEGER NOT NULL, created VARCHAR NOT NULL, changed VARCHAR NOT NULL, used VARCHAR NOT NULL,
+    CONSTRAINT pk_lesson PRIMARY KEY (id), CONSTRAINT uq_lesson_key UNIQUE ("key"));
+CREATE INDEX ix_lesson_place_kind ON lesson (place, kind);
+CREATE INDEX ix_lesson_subject ON lesson (subject);
+CREATE TABLE evidence (lesson_id VARCHAR NOT NULL, seq INTEGER NOT NULL, run_id VARCHAR NOT NULL,
+    stance VARCHAR NOT NULL, why VARCHAR NOT NULL, saved_tokens INTEGER NOT NULL, at VARCHAR NOT NULL,
+    CONSTRAINT pk_evidence PRIMARY KEY (lesson_id, seq),
+    CONSTRAINT fk_evidence_lesson_id_lesson FOREIGN KEY (lesson_id) REFERENCES lesson (id));
+CREATE INDEX ix_evidence_run_id ON evidence (run_id);
+CREATE TABLE failure (run_id VARCHAR NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL,
+    signature VARCHAR NOT NULL, test VARCHAR NOT NULL,
+    CONSTRAINT pk_failure PRIMARY KEY (run_id, seq, position),
+    CONSTRAINT fk_failure_run_id_event FOREIGN KEY (run_id, seq) REFERENCES event (run_id, seq));
+CREATE INDEX ix_failure_signature ON failure (signature);
+CREATE TABLE survival (run_id VARCHAR NOT NULL, days INTEGER NOT NULL, kept INTEGER NOT NULL,
+    edited INTEGER NOT NULL, reverted INTEGER NOT NULL, at VARCHAR NOT NULL,
+    CONSTRAINT pk_survival PRIMARY KEY (run_id, days),
+    CONSTRAINT fk_survival_run_id_run FOREIGN KEY (run_id) REFERENCES run (id));
+CREATE TABLE tombstone (id VARCHAR NOT NULL, kind VARCHAR NOT NULL, at VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL, removed JSON NOT NULL, CONSTRAINT pk_tombstone PRIMARY KEY (id));
+CREATE VIRTUAL TABLE lesson_text USING fts5(
+    id UNINDEXED, place, claim, words, tokenize = "unicode61 tokenchars '_'");
+INSERT INTO lesson VALUES ('l-7k2q', 'k1', 'preference', 'repository', '/src/maths', 'never print', '',
+    'log', '{}', 'code', 'trial', 0, 1, 0, 0, '2026-11-23T03:46:00.000Z', '2026-11-23T03:46:00.000Z', '');
+INSERT INTO lesson_text VALUES ('l-7k2q', 'at_66b5dc2ac188b9a7', 'never print', 'never print log');
+INSERT INTO evidence VALUES ('l-7k2q', 1, '261123-4yvrag', 'for', 'it was said', 0,
+    '2026-11-23T03:46:00.000Z');
+INSERT INTO failure VALUES ('261123-4yvrag', 2, 0, 'KeyError in load', 't.py::test_a');
+INSERT INTO survival VALUES ('261123-4yvrag', 1, 3, 0, 0, '2026-11-24T03:46:00.000Z');
+INSERT INTO tombstone VALUES ('261122-aaaaaa', 'run', '2026-11-22T10:00:00.000Z', 'a customer',
+    '{"event": 4}');
+"""
+)
+"""The same file after the second schema, with a row in each of its tables."""
+
 NEXT = '''
 """Adds a column that may not be null, by the copy and move that SQLite needs."""
 
@@ -58,8 +102,8 @@ import os
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "{revision}"
+down_revision = "{down_revision}"
 
 
 def upgrade():
@@ -120,11 +164,14 @@ def state(path: Path) -> tuple[object, ...]:
         )
 
 
-OLD, NEW = (1, False, "0001", 2, "ok"), (3, True, "0003", 2, "ok")
+NEXT_HEAD = migrate.HEAD + 1
+"""Number of the schema that `scripts` lead to."""
+OLD, NEW = (1, False, "0001", 2, "ok"), (NEXT_HEAD, True, f"{NEXT_HEAD:04}", 2, "ok")
 
 
 def scripts(tmp_path: Path, then: str = "") -> Path:
     """The real migrations and one more, which ends with `then`."""
     copy = shutil.copytree(migrate.SCRIPTS, tmp_path / "migrations %d")
-    (copy / "versions" / "v0003_team.py").write_text(NEXT.format(then=then), encoding="utf-8")
+    text = NEXT.format(revision=f"{NEXT_HEAD:04}", down_revision=f"{migrate.HEAD:04}", then=then)
+    (copy / "versions" / f"v{NEXT_HEAD:04}_team.py").write_text(text, encoding="utf-8")
     return copy

@@ -14,11 +14,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from memory import engine, migrate
+from memory.consent import Consents
 from memory.errors import SchemaTooNew, StoreCorrupt
+from memory.forget import forget_runs, tombstones
+from memory.lessons import Lessons
 from memory.records import Noted, Task
 from memory.store import Store
+from memory.survivals import of_run
 from memory.tables import Table
-from tests.store_kit import NEW, OLD, SCHEMA_1, scripts, state
+from tests.store_kit import NEW, NEXT_HEAD, OLD, SCHEMA_1, SCHEMA_2, scripts, state
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,6 +59,23 @@ def test_the_first_schema_opens_with_its_rows(path: Path) -> None:
         store.claim_repo(run.repo, store.start_run(Task(id="t", prompt="p", repo=run.repo)))
 
 
+def test_the_second_schema_opens_with_its_rows_and_takes_decisions(tmp_path: Path) -> None:
+    path = tmp_path / "second.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SCHEMA_2)
+    with Store.open(path) as store:
+        (run,) = store.runs()
+        assert store.failures("KeyError in load") == [(run.id, "t.py::test_a")]
+        assert [kept.kept for kept in of_run(store, run.id)] == [3]
+        (lesson,) = [item for item, _ in Lessons(store).search(["log"], {("repository", run.repo)})]
+        assert (lesson.id, lesson.supported) == ("l-7k2q", 1)
+        assert [(stone.kind, stone.removed) for stone in tombstones(store)] == [("run", {"event": 4})]
+        assert Consents(store).all() == []
+        Consents(store).set("repository", run.repo, "granted")
+        assert set(Consents(store).standing().stones) == {("run", "261122-aaaaaa")}
+        assert [stone.id for stone in forget_runs(store, [run.id])] == [run.id]
+
+
 def test_a_new_file_has_the_schema_of_the_first_release(tmp_path: Path, path: Path) -> None:
     Store.open(tmp_path / "new.db").close()
     shapes = []
@@ -68,7 +89,8 @@ def test_a_new_file_has_the_schema_of_the_first_release(tmp_path: Path, path: Pa
 def test_an_upgrade_keeps_the_rows_and_a_backup(tmp_path: Path, path: Path) -> None:
     connection = engine.connect(path)
     with closing(connection):
-        migrate.migrate(connection, engine.make_engine(connection), path, scripts=scripts(tmp_path), head=3)
+        made = engine.make_engine(connection)
+        migrate.migrate(connection, made, path, scripts=scripts(tmp_path), head=NEXT_HEAD)
         assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
     assert state(path) == NEW
     (backup,) = tmp_path.glob("*.bak")
@@ -82,7 +104,7 @@ def test_an_upgrade_that_orphans_rows_is_taken_back(tmp_path: Path, path: Path) 
     connection = engine.connect(path)
     broken = scripts(tmp_path, "op.execute(\"UPDATE event SET run_id = 'gone'\")")
     with closing(connection), pytest.raises(StoreCorrupt, match="taken back: ok, 2 orphaned rows"):
-        migrate.migrate(connection, engine.make_engine(connection), path, scripts=broken, head=3)
+        migrate.migrate(connection, engine.make_engine(connection), path, scripts=broken, head=NEXT_HEAD)
     assert state(path) == OLD
 
 

@@ -35,15 +35,16 @@ from memory.records import (
 from memory.store import Store
 from memory.tables import AnyJson, ClaimRow, EventRow, LessonRow, RunRow, Table
 from tests.postgres_kit import Server
-from tests.store_kit import TASK, anything, as_stored, json_values, scripts, start
+from tests.store_kit import NEXT_HEAD, TASK, anything, as_stored, json_values, scripts, start
 
 pytestmark = pytest.mark.postgres
 
 UPGRADE = """
 import sys
 from pathlib import Path
+from memory.migrate import HEAD
 from memory.postgres import Postgres
-Postgres(sys.argv[1], scripts=Path(sys.argv[2]), head=3).close()
+Postgres(sys.argv[1], scripts=Path(sys.argv[2]), head=HEAD + 1).close()
 print("done")
 """
 
@@ -230,7 +231,7 @@ def test_of_two_processes_that_upgrade_one_waits_and_an_old_program_refuses(
     assert [child.communicate()[0] for child in children] == ["done\n", "done\n"]
     with pytest.raises(errors.SchemaTooNew, match="upgrade ADI"):
         Store.open(postgres)
-    with Store(Postgres(postgres, scripts=slow, head=3)) as store:
+    with Store(Postgres(postgres, scripts=slow, head=NEXT_HEAD)) as store:
         assert ask(store, "SELECT id, team FROM run") == [(run_id, "us")]
 
 

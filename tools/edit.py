@@ -38,6 +38,7 @@ class Edit:
     """Replaces a range of lines that was shown before."""
 
     name = "edit"
+    arguments = Arguments
     card = (
         "edit src/shop.py 12-13\n```\n    total = price * count\n    return total\n```\n"
         "  Replace lines 12 to 13 by those in the fence; to insert, repeat the old line too."

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from memory.records import Check, Status
+from memory.records import Check, Record, Status
 from sandbox.protocol import Sandbox
 from sandbox.workcopy import WorkCopy
 
@@ -89,6 +89,11 @@ class Tool(Protocol):
     has_body: bool
     header: str
     """GBNF of the header after the tool's name, from the rules `path`, `newpath`, `number` and `text`."""
+
+    @property
+    def arguments(self) -> type[Record]:
+        """What a call of it carries."""
+        ...
 
     def parse(self, header: str, body: str | None) -> dict[str, JsonValue]:
         """Checked arguments from the text after the name. Raises ValueError with the right form."""

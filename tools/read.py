@@ -29,6 +29,7 @@ class Read:
     """Shows a file's lines with their numbers."""
 
     name = "read"
+    arguments = Arguments
     card = "read PATH [FIRST-LAST]\n  Show a file, or some of its lines, with line numbers."
     has_body = False
     header = '" " path (" " number "-" number)?'

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pydantic import JsonValue
+
 from memory.records import Status
 from tools.edit import Edit
 from tools.grammar import grammar_of
@@ -14,7 +16,7 @@ from tools.search import Search
 from tools.submit import Submit
 from tools.write import Write
 
-__all__ = ["TOOLS", "Call", "Malformed", "cards", "execute", "grammar", "parse"]
+__all__ = ["TOOLS", "Call", "Malformed", "cards", "execute", "grammar", "parse", "schemas"]
 
 TOOLS: Final[Mapping[str, Tool]] = {
     tool.name: tool for tool in (Read(), Search(), Edit(), Write(), Run(), Submit())
@@ -25,6 +27,21 @@ TOOLS: Final[Mapping[str, Tool]] = {
 def cards() -> str:
     """How to call each tool, for the prompt."""
     return "\n".join(tool.card for tool in TOOLS.values())
+
+
+def schemas() -> list[dict[str, JsonValue]]:
+    """The tools as JSON schemas of functions, as chat APIs in the dialect of OpenAI have them."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.card,
+                "parameters": tool.arguments.model_json_schema(),
+            },
+        }
+        for tool in TOOLS.values()
+    ]
 
 
 def grammar(paths: Sequence[str]) -> str:

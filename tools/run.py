@@ -23,6 +23,7 @@ class Run:
     """Runs a command at the root of the copy; what it changes is taken over."""
 
     name = "run"
+    arguments = Arguments
     card = "run COMMAND\n  Run a shell command at the root of the repository, without network or input."
     has_body = False
     header = '" " text'

@@ -34,6 +34,7 @@ class Search:
     """Finds lines in the repository's text files."""
 
     name = "search"
+    arguments = Arguments
     card = "search TEXT\n  Find the lines that contain TEXT; search /REGEX/ matches a pattern."
     has_body = False
     header = '" " text'

@@ -20,6 +20,7 @@ class Submit:
     """Ends a step, if anything was changed."""
 
     name = "submit"
+    arguments = Arguments
     card = "submit\n  Say that the task is done; the checks then decide."
     has_body = False
     header = '""'

@@ -32,6 +32,7 @@ class Write:
     """Creates a file, or replaces a small one that was shown before."""
 
     name = "write"
+    arguments = Arguments
     card = (
         "write src/double.py\n```\ndef double(number):\n    return 2 * number\n```\n"
         "  Create a file, or replace a small one; all of its text stands in the fence."

@@ -1,0 +1,42 @@
+"""What an export of data sets reads besides runs: the person's key, the tools, the model's vocabulary."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agent.settings import Directories, Settings
+
+if TYPE_CHECKING:
+    from feedback.formats import Context
+    from feedback.scrub import Scrubber
+
+
+def scrubber(places: Directories) -> "Scrubber":
+    """With this user's key and the names of this machine."""
+    from feedback.personal import Machine, Pseudonyms, load_key
+    from feedback.scrub import Scrubber
+
+    here = Machine.here(places.data, places.state, places.cache, places.config)
+    return Scrubber(Pseudonyms(load_key(places.data)), here)
+
+
+@contextmanager
+def context(settings: Settings, places: Directories) -> "Iterator[Context]":
+    """What formats need. Without the model's file here there are no token ids, and the export says so."""
+    from agent.models import choice_of
+    from feedback.columns import facts
+    from feedback.formats import Context
+    from model.catalogue import load
+    from model.errors import ModelMissing
+    from model.store import Store as ModelStore
+    from model.vocabulary import Vocabulary
+    from tools.registry import schemas
+
+    choice, catalogue = choice_of(settings, places), load(places.catalogue_file)
+    try:
+        file = ModelStore(places.models, catalogue).find(choice.name)
+    except ModelMissing:
+        yield Context(tools=schemas(), models=facts(catalogue))
+        return
+    with Vocabulary(file.path, choice.name) as tokens:
+        yield Context(tools=schemas(), models=facts(catalogue), tokens=tokens)
