@@ -63,14 +63,16 @@ def model(size: int) -> Qwen2ForCausalLM:
 def trainers(words: PreTrainedTokenizerFast, out: str) -> dict[str, Callable[[Any], Any]]:
     """Configuration -> what makes its trainer of rows."""
 
-    def made(kind: Any, config: Any, size: int) -> Callable[[Any], Any]:
+    def made(kind: Any, config: Any, size: int, *, reference: bool = False) -> Callable[[Any], Any]:
+        more = {"ref_model": model(size)} if reference else {}
         return lambda rows: kind(
-            model(size), args=config(out, **COMMON), train_dataset=rows, processing_class=words
+            model(size), args=config(out, **COMMON), train_dataset=rows, processing_class=words, **more
         )
 
     own = len(words)
     sft = made(SFTTrainer, SFTConfig, own)
-    dpo, kto = made(DPOTrainer, DPOConfig, own), made(KTOTrainer, KTOConfig, own)
+    dpo = made(DPOTrainer, DPOConfig, own, reference=True)
+    kto = made(KTOTrainer, KTOConfig, own, reference=True)
     return {
         **dict.fromkeys(("sft", "prompt_completion", "infill"), sft),
         "pretokenised": made(SFTTrainer, SFTConfig, QWEN),

@@ -24,13 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from feedback.harvest import Harvest
 from feedback.personal import Pseudonyms
 from feedback.scrub import Redactor, Scrubber
 from feedback.secrets import find
-from memory.records import ActionEnded, Observation, Status
+from memory.records import ActionEnded, Event, Observation, RunStarted, Status, Task
 
 ROOT: Final = Path(__file__).parent.parent
 ALNUM: Final = string.ascii_letters + string.digits
+DIGITS: Final = string.digits
 HEX: Final = "0123456789abcdef"
 B64: Final = ALNUM + "+/"
 URL64: Final = ALNUM + "-_"
@@ -174,28 +176,13 @@ def cookie(m: Maker) -> Secret:
     return Secret("cookie", f"Set-Cookie: lang=en; sessionid={value}; Path=/; HttpOnly", value)
 
 
-def of_service(kind: str, make: Callable[[Maker], tuple[str, ...]]) -> Callable[[Maker], Secret]:
-    return lambda m: m.token(kind, *make(m))
-
-
 SERVICES: Final[tuple[tuple[str, Callable[[Maker], tuple[str, ...]]], ...]] = (
     ("hugging face", lambda m: ("h", "f_", m.draw(ALNUM, 34))),
     ("anthropic", lambda m: ("sk", "-ant-", "api03-", m.draw(URL64, 92), "AA")),
     ("openai", lambda m: ("sk", "-proj-", m.draw(URL64, 73), "T3Blbk", "FJ", m.draw(URL64, 73), "A")),
     ("openai", lambda m: ("s", "k-", m.draw(ALNUM, 20), "T3Blbk", "FJ", m.draw(ALNUM, 20))),
     ("google", lambda m: ("AI", "za", m.draw(URL64, 34), "8")),
-    (
-        "slack",
-        lambda m: (
-            "xox",
-            "b-",
-            m.draw(string.digits, 12),
-            "-",
-            m.draw(string.digits, 13),
-            "-",
-            m.draw(ALNUM, 24),
-        ),
-    ),
+    ("slack", lambda m: ("xox", "b-", m.draw(DIGITS, 12), "-", m.draw(DIGITS, 13), "-", m.draw(ALNUM, 24))),
     ("npm", lambda m: ("np", "m_", m.draw(ALNUM, 36))),
     ("pypi", lambda m: ("py", "pi-", "AgEIcHlwaS5vcmc", m.draw(URL64, 149), "x")),
     ("digitalocean", lambda m: ("dop", "_v1_", m.draw(HEX, 64))),
@@ -216,12 +203,14 @@ CONTEXTUAL: Final[tuple[tuple[str, Callable[[Maker], tuple[str, str]]], ...]] = 
 )
 
 
-def contextual(kind: str, make: Callable[[Maker], tuple[str, str]]) -> Callable[[Maker], Secret]:
-    def made(m: Maker) -> Secret:
-        lead, value = make(m)
-        return Secret(kind, lead + value, value)
+def of_service(kind: str, make: Callable[[Maker], tuple[str, ...]]) -> Callable[[Maker], Secret]:
+    """A token by itself."""
+    return lambda m: m.token(kind, *make(m))
 
-    return made
+
+def contextual(kind: str, make: Callable[[Maker], tuple[str, str]]) -> Callable[[Maker], Secret]:
+    """A value that is known by what stands before it."""
+    return lambda m: (lambda lead, value: Secret(kind, lead + value, value))(*make(m))
 
 
 KINDS: Final = (
@@ -378,9 +367,6 @@ def main() -> int:
 
 def exported(case: Case) -> list[str]:
     """What is left of a case's texts when they were recorded as a run, and that run was exported."""
-    from feedback.harvest import Harvest
-    from memory.records import Event, RunStarted, Task
-
     recorder = Redactor(env_values=())
     payloads = [RunStarted(task=Task(id="t", prompt="p", repo="/r"), adi_version="1")]
     payloads += [recorder.payload(payload) for payload in events_of(case)]
