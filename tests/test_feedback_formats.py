@@ -196,13 +196,14 @@ def test_a_conversation_goes_on_until_it_is_cut_and_copies_say_so() -> None:
     assert [parents[seq] for seq in answers] == ["", *answers[:-1]]
 
 
-def test_an_answer_that_was_begun_for_the_model_says_so_and_is_no_chat_of_its_own() -> None:
+def test_an_answer_that_was_begun_for_the_model_says_so_and_is_one_message_of_a_chat() -> None:
     run = kit.talkative(["a", "b", "c", "d"])
     rows = [r for r in FORMATS["prompt_completion"].rows(run, Context()) if r["continues"]]
     assert [(r["prompt"][-1], r["completion"]) for r in rows] == [
         ({"role": "assistant", "content": "It should be: `"}, [{"role": "assistant", "content": "b"}])
     ]
-    assert not any("It should be" in m["content"] for r in sft_rows(run) for m in r["messages"])
+    begun = [m for r in sft_rows(run) for m in r["messages"] if "It should be" in m["content"]]
+    assert [(m["role"], m["content"]) for m in begun] == [("assistant", "It should be: `b")]
 
 
 def test_a_persons_edit_is_preferred_to_what_they_edited_after_one_prompt() -> None:
