@@ -168,17 +168,23 @@ def _query(**values: Any) -> "Query":
 
 @contextmanager
 def _stores(others: Sequence[Path]) -> "Iterator[list[Store]]":
-    """The memory, and the other stores that were named; these are only read."""
+    """The memory, and copies of the other stores that were named: what is read is not brought up to date."""
+    from tempfile import TemporaryDirectory
+
     from agent.errors import UsageError
     from agent.settings import load, store_place
+    from memory.backup import backup
     from memory.store import Store
 
     with ExitStack() as stack:
+        copies = Path(stack.enter_context(TemporaryDirectory(prefix="adi-data-")))
         found = [stack.enter_context(Store.open(store_place(load().settings)))]
-        for place in others:
+        for number, place in enumerate(others):
             if not place.is_file():
                 raise UsageError(f"no store at {place}", "name the file adi.db of another data directory")
-            found.append(stack.enter_context(Store.open(place)))
+            copy = copies / f"{number}.db"
+            backup(place, copy)
+            found.append(stack.enter_context(Store.open(copy)))
         yield found
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from feedback.folder import manifest_of
+
+PARTS: Final = ("adi_version", "held_out", "runs_read")
+"""What a manifest tells besides the query that rows depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +42,12 @@ def compare(first: Path, second: Path) -> list[Difference]:
 
 def asked_otherwise(first: Path, second: Path) -> dict[str, tuple[Any, Any]]:
     """Parts of the query, and of the program, that differ."""
-    old, new = manifest_of(first), manifest_of(second)
-    before = {
-        **old.get("query", {}),
-        "adi_version": old.get("adi_version"),
-        "runs_read": old.get("runs_read"),
-    }
-    after = {**new.get("query", {}), "adi_version": new.get("adi_version"), "runs_read": new.get("runs_read")}
-    names = sorted(before.keys() | after.keys())
-    return {
-        name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
-    }
+    before, after = (
+        {**found.get("query", {}), **{name: found.get(name) for name in PARTS}}
+        for found in map(manifest_of, (first, second))
+    )
+    pairs = {name: (before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys())}
+    return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
 
 
 def _ids(folder: Path) -> Mapping[str, dict[str, str]]:

@@ -301,6 +301,7 @@ def _manifest(made: Made, files: Sequence[Written]) -> dict[str, Any]:
         "type": "adi-data-set",
         "adi_version": made.version,
         "query": made.query.model_dump(mode="json"),
+        "held_out": dict(made.held_out),
         "newest_run": newest,
         "runs_read": made.runs,
         "runs": [c.id for c in made.candidates],
