@@ -19,6 +19,8 @@ from sandbox.workcopy import WorkCopy
 
 TRIED: Final = 8
 """Commands that are tried."""
+CHOICES: Final = 3
+"""Values of one variable that are tried."""
 TEXT: Final = 60_000
 """Characters read of one file."""
 _NAMES: Final = re.compile(
@@ -46,6 +48,7 @@ _VARIABLE: Final = re.compile(
 )
 _NAMED: Final = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]{1,40}\b")
 _SETTING: Final = re.compile(r"KeyError: '(?P<key>[A-Z][A-Z0-9_]{1,40})'")
+_QUOTED: Final = re.compile(r"([\"'])(?P<word>[\w.-]+)\1")
 _BROKEN: Final = frozenset({"ImportError", "ModuleNotFoundError", "fixture", "collection"})
 _TESTS: Final = re.compile(r"\b(?:tests?|check|pytest|unittest|py\.test|nose2)\b")
 
@@ -74,9 +77,7 @@ def _found(run: Run, check: Check, result: CheckResult) -> bool:
         if ran_tests(found):
             run.replace_check(check, known, found)
             return True
-        more = with_settings(command, found.output, told)
-        if more and more not in tried:
-            waiting.insert(0, more)
+        waiting[:0] = [more for more in with_settings(command, found.output, told) if more not in tried]
     return False
 
 
@@ -107,21 +108,45 @@ def commands(texts: Sequence[str], check: Check, result: CheckResult) -> Iterato
     # The same runner as the detected one proves the same kind of thing; `make test` may be anything.
     same = [command for command in found if check_of(command).kind == check.kind != "command"]
     rest = [command for command in found if command not in same and _TESTS.search(command)]
-    own = "" if check.name == LOADS else with_settings(check.command, result.output, texts)
-    yield from dict.fromkeys(each for each in (own, *same, *rest) if each and each != check.command)
+    own = [] if check.name == LOADS else with_settings(check.command, result.output, texts)
+    yield from dict.fromkeys(each for each in (*own, *same, *rest) if each != check.command)
 
 
-def with_settings(command: str, output: str, texts: Sequence[str]) -> str:
-    """The command with the variables whose absence its output tells; empty where it tells of none.
+def with_settings(command: str, output: str, texts: Sequence[str]) -> list[str]:
+    """The command with the variables whose absence its output tells, best first; none where it tells of none.
 
-    Values are those that the texts give. Some programs want only that there is one: then it is 1.
+    Values are those that the texts give. Else they are those that the line beside the error allows, such as
+    `{"eu": 0}[os.environ["REGION"]]`, each tried by itself. Some programs want only that there is one: 1.
     """
     asked = [match["key"] for match in _SETTING.finditer(output)]
     named = [match[0] for match in _NAMED.finditer(output)]
     values = {match["name"]: match["value"] for text in texts for match in _VARIABLE.finditer(text)}
+    for name in asked:
+        if name not in values and (said := _said_of(name, texts)):
+            values[name] = said
     wanted = [name for name in dict.fromkeys([*asked, *named]) if name in values or name in asked]
     new = [name for name in wanted if f"{name}=" not in command]
-    return " ".join([*(f"{name}={values.get(name, '1')}" for name in new), command]) if new else ""
+    if not new:
+        return []
+    free = next((name for name in new if name not in values), "")
+    choices = (_allowed(free, output) or ["1"]) if free else [""]
+    return [
+        " ".join([*(f"{name}={choice if name == free else values.get(name, '1')}" for name in new), command])
+        for choice in choices
+    ]
+
+
+def _said_of(name: str, texts: Sequence[str]) -> str:
+    """The value that a sentence gives a variable, such as "set `REGION` to `eu`"; empty where none does."""
+    sentence = re.compile(rf"\b{name}\b[`'\"]?[ ,:(]+(?:\w+ ){{0,3}}?[`'\"](?P<value>[\w./:@+-]+)[`'\"]")
+    return next((match["value"] for text in texts if (match := sentence.search(text))), "")
+
+
+def _allowed(name: str, output: str) -> list[str]:
+    """Words in quotes on the lines of the output that hold the name: keys, members, choices."""
+    lines = [line for line in output.splitlines() if name in line and "KeyError" not in line]
+    words = [match["word"] for line in lines for match in _QUOTED.finditer(line)]
+    return list(dict.fromkeys(word for word in words if word != name))[:CHOICES]
 
 
 def _texts(files: WorkCopy) -> list[str]:

@@ -112,11 +112,31 @@ def test_tests_that_no_rule_detects_are_found_where_the_documents_name_them(make
 
 def test_settings_that_a_command_lacks_are_taken_from_the_documents() -> None:
     told = ["Set `SHOP_MODE=test` and, in CI:\n  env:\n    SHOP_DB: memory\n"]
-    assert with_settings("pytest", "KeyError: 'SHOP_MODE'", told) == "SHOP_MODE=test pytest"
-    assert with_settings("SHOP_MODE=a pytest", "KeyError: 'SHOP_MODE'", told) == ""
-    assert with_settings("pytest", "SHOP_DB is not set", told) == "SHOP_DB=memory pytest"
-    assert with_settings("pytest", "KeyError: 'OTHER'", told) == "OTHER=1 pytest"
-    assert with_settings("pytest", "KeyError: 'user' in SOME_CONSTANT", told) == ""
+    assert with_settings("pytest", "KeyError: 'SHOP_MODE'", told) == ["SHOP_MODE=test pytest"]
+    assert with_settings("SHOP_MODE=a pytest", "KeyError: 'SHOP_MODE'", told) == []
+    assert with_settings("pytest", "SHOP_DB is not set", told) == ["SHOP_DB=memory pytest"]
+    assert with_settings("pytest", "KeyError: 'OTHER'", told) == ["OTHER=1 pytest"]
+    assert with_settings("pytest", "KeyError: 'user' in SOME_CONSTANT", told) == []
+
+
+def test_a_sentence_may_give_the_value_of_a_setting() -> None:
+    told = ["Tests want to know where they run: set `SHOP_COAST` to `west` (or `east`)."]
+    assert with_settings("pytest", "KeyError: 'SHOP_COAST'", told) == ["SHOP_COAST=west pytest"]
+    assert with_settings("pytest", "KeyError: 'SHOP_SIDE'", told) == ["SHOP_SIDE=1 pytest"]
+
+
+def test_the_line_beside_the_error_tells_which_values_there_are() -> None:
+    output = """  File "shop.py", line 3
+    TAX = {"at": 20, "de": 19}[os.environ["SHOP_LAND"]]
+          ~~~~~~~~~~~~~~~~~~~~^^^^^^^^^^^^^^^^^^^^^^^^^
+KeyError: 'SHOP_LAND'
+"""
+    assert with_settings("pytest", output, []) == ["SHOP_LAND=at pytest", "SHOP_LAND=de pytest"]
+    both = output + "KeyError: 'SHOP_MODE'\n"
+    assert with_settings("pytest", both, ["SHOP_MODE=test"]) == [
+        "SHOP_LAND=at SHOP_MODE=test pytest",
+        "SHOP_LAND=de SHOP_MODE=test pytest",
+    ]
 
 
 def test_a_documented_command_that_lacks_a_documented_setting_gets_it(make_repo: RepoFactory) -> None:
