@@ -86,7 +86,8 @@ def suspects(
     left out: they cannot make it fail.
     """
     failures = [failure for result in results for failure in result.failures]
-    sources = [path for path in files.paths() if _is_source(files, path)]
+    tests = _homes(failures)
+    sources = [path for path in files.paths() if path not in tests and _is_source(files, path)]
     words = _said(failures, prompt)
     ran = suspiciousness(evidence) if evidence else {}
     executed = {path: _executed(files, path, values, words) for path, values in ran.items()}
@@ -151,6 +152,12 @@ def withheld(files: WorkCopy, prompt: str) -> tuple[str, ...]:
 
 def _has_name(prompt: str, name: str) -> bool:
     return len(name) > 2 and name in prompt
+
+
+def _homes(failures: Iterable[Failure]) -> set[str]:
+    """Files that hold the failing tests themselves, whatever they are called."""
+    outer = [(failure.test, failure.frames[0]) for failure in failures if failure.frames]
+    return {frame.path for test, frame in outer if frame.function and frame.function in test}
 
 
 def _is_source(files: WorkCopy, path: str) -> bool:

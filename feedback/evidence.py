@@ -7,7 +7,8 @@ left out of the verdict's copy, and a person decides.
 import posixpath
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from feedback.detect import sections
@@ -93,6 +94,37 @@ def started_by(commands: Iterable[str], paths: Collection[str]) -> set[str]:
     """
     words = {posixpath.normpath(word) for command in commands for word in _WORDS.split(command) if word}
     return {path for path in paths if path in words and PurePosixPath(path).suffix in _SCRIPTS}
+
+
+def named_by(commands: Iterable[str], paths: Collection[str]) -> set[str]:
+    """Those of the paths that the commands name as tests, whatever they are called.
+
+    Files given to pytest; for `unittest discover` what its folder (`-s`) and pattern (`-p`) choose.
+    """
+    found = set[str]()
+    for command in commands:
+        words = command.split()
+        bare = [word.strip("'\"") for word in words]
+        if "--doctest-modules" in bare:
+            continue  # there the code holds its tests
+        if any(word in ("pytest", "py.test") for word in bare):
+            found |= {posixpath.normpath(word.partition("::")[0]) for word in bare} & {*paths}
+        elif "unittest" in bare and "discover" in bare:
+            start = posixpath.normpath(_option(bare, "-s", "--start-directory") or ".")
+            pattern = _option(bare, "-p", "--pattern") or "test*.py"
+            below = [path for path in paths if start == "." or path.startswith(f"{start}/")]
+            found |= {path for path in below if fnmatchcase(posixpath.basename(path), pattern)}
+    return {path for path in found if PurePosixPath(path).suffix == ".py"}
+
+
+def _option(words: Sequence[str], short: str, long: str) -> str:
+    """The value of an option of a command, as its own word or behind `=`; empty without it."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word in (short, long):
+            return after
+        if word.startswith(f"{long}="):
+            return word.partition("=")[2]
+    return ""
 
 
 _WORDS = re.compile(r"[\s;&|()<>'\"=]+")

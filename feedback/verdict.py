@@ -5,12 +5,12 @@ and their configuration have their original text; what the change plants to bend
 guaranteed: that the code under test is honest while it runs, as it shares a process with its tests.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from feedback.checks import run_check
 from feedback.disputed import disputed
-from feedback.evidence import bends_tests, is_test_path, shadows, started_by
+from feedback.evidence import bends_tests, is_test_path, named_by, shadows, started_by
 from memory.records import Check, CheckResult, Evaluation, Status
 from sandbox.paths import protected
 from sandbox.protocol import Sandbox
@@ -35,15 +35,16 @@ class Evidence:
     """New test files; they run, and are no reason to ask a person."""
 
 
-def examine(original: WorkCopy, changed: WorkCopy) -> Evidence:
-    """Sort the change's paths by what they mean for the proof."""
+def examine(original: WorkCopy, changed: WorkCopy, commands: Iterable[str] = ()) -> Evidence:
+    """Sort the change's paths by what they mean for the proof that the commands give."""
     existing = frozenset(original.paths())
+    named = named_by(commands, existing)
     edited: list[str] = []
     deleted: list[str] = []
     planted: list[str] = []
     added: list[str] = []
     for path, (before, after) in changed.changed().items():
-        proof = is_test_path(path)
+        proof = is_test_path(path) or path in named
         if before is None:
             if bends_tests(path, None, after) or shadows(path, existing):
                 planted.append(path)
@@ -75,7 +76,7 @@ def judge(
     repository and still fails holds when it is no worse than before. Where it is worse only by tests that
     assert what the task calls wrong, the change is not accepted, and a person must look.
     """
-    evidence = examine(original, changed)
+    evidence = examine(original, changed, [check.command for check in checks])
     clean = _clean_copy(original, changed, evidence)
     results = tuple(_run(check, clean, make_sandbox, timeout_s, on_result) for check in checks)
     before = {result.check: result for result in baseline}

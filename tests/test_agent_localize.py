@@ -5,7 +5,7 @@ import pytest
 from agent.localize import FILES, suspects
 from agent.source import lines_of
 from agent.syntax import code_lines, functions
-from memory.records import Check
+from memory.records import Check, Failure, Frame
 from sandbox.workcopy import WorkCopy, snapshot
 from tests.agent_kit import failed
 from tests.conftest import RepoFactory
@@ -25,6 +25,17 @@ def test_the_innermost_frame_ranks_its_file_first_and_tests_never(make_repo: Rep
     assert [suspect.path for suspect in found] == ["b.py", "a.py"]
     assert found[0].lines[0] == 6
     assert [span.name for span in found[0].functions] == ["inner", "outer"]
+
+
+def test_a_file_that_holds_a_failing_test_is_no_suspect_whatever_it_is_called(make_repo: RepoFactory) -> None:
+    files = files_of(make_repo, {"a.py": DEEP, "cases/a_case.py": DEEP})
+    frames = (
+        Frame(path="cases/a_case.py", line=2, function="test_a"),
+        Frame(path="a.py", line=2, function="outer"),
+    )
+    failure = Failure(test="a_case.Case.test_a", error="E", frames=frames)
+    result = failed(("a.py", 2)).model_copy(update={"failures": (failure,)})
+    assert [suspect.path for suspect in suspects(files, [result], "")] == ["a.py"]
 
 
 def test_a_file_that_the_task_names_ranks_first(make_repo: RepoFactory) -> None:

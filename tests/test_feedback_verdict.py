@@ -10,7 +10,7 @@ from conftest import RepoFactory
 
 from feedback.checks import detect, run_check
 from feedback.disputed import disputed
-from feedback.evidence import bends_tests, is_test_path, shadows, started_by
+from feedback.evidence import bends_tests, is_test_path, named_by, shadows, started_by
 from feedback.verdict import examine, judge, no_worse
 from memory.records import Check, CheckResult, Evaluation, Failure, Status
 from sandbox.local import LocalSandbox
@@ -293,6 +293,39 @@ def test_paths_that_belong_to_the_proof() -> None:
 )
 def test_only_the_part_that_rules_tests_counts(path: str, before: str, after: str, bends: bool) -> None:
     assert bends_tests(path, before.encode(), after.encode()) is bends
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("python3 -m unittest discover -s cases -p '*_case.py'", {"cases/a_case.py", "cases/deep/b_case.py"}),
+        ("ENV=1 python3 -m unittest discover --start-directory=cases --pattern=a_*", {"cases/a_case.py"}),
+        ("python3 -m pytest -q cases/a_case.py::test_it core.py", {"cases/a_case.py", "core.py"}),
+        ("pytest --doctest-modules core.py", set()),
+        ("python3 -m unittest", set()),
+        ("make test", set()),
+    ],
+)
+def test_files_that_a_command_names_are_tests_whatever_they_are_called(command: str, named: set[str]) -> None:
+    paths = {"core.py", "cases/a_case.py", "cases/deep/b_case.py", "cases/a_data.json"}
+    assert named_by([command], paths) == named
+
+
+def test_a_change_of_such_a_file_is_judged_with_its_original_text(
+    make_repo: RepoFactory, tmp_path: Path
+) -> None:
+    case = b"import unittest\n\nimport gcd\n\n\nclass Case(unittest.TestCase):\n    def test_a(self):\n"
+    files = {"gcd.py": BROKEN, "cases/gcd_case.py": case + b"        self.assertEqual(gcd.gcd(4, 2), 2)\n"}
+    original = WorkCopy(snapshot(make_repo(files), tmp_path / "shadow"))
+    changed = original.fork()
+    changed.write("cases/gcd_case.py", case + b"        pass\n")
+    check = Check(
+        name="tests", command="python3 -m unittest discover -s cases -t . -p '*_case.py'", kind="unittest"
+    )
+    verdict = judge(original, changed, [check], local, timeout_s=30.0)
+    assert not verdict.accepted
+    assert verdict.changed_tests == ("cases/gcd_case.py",)
+    assert not verdict.results[0].passed
 
 
 def test_scripts_that_a_check_starts_grade_the_change() -> None:
