@@ -139,10 +139,14 @@ def _small(path: Path) -> str:
 def beginning(path: Path, count: int) -> bytes:
     """At most the first `count` bytes of a regular file. Raises RepositoryState; never waits for a FIFO."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise RepositoryState(f"cannot read {path}: it is no regular file", "look at it: ls -l")
-            return file.read(count)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(count)
+        finally:
+            os.close(handle)  # a file object takes no folder, and leaves it open
     except OSError as error:
         raise RepositoryState(f"cannot read {path}: {error.strerror}") from error
 

@@ -10,7 +10,8 @@ import pytest
 
 from feedback.candidate import Candidate, Label
 from feedback.harvest import harvests, session_of
-from feedback.permission import drop_unpermitted
+from feedback.permission import judge_by
+from feedback.steps import dropping
 from memory import errors
 from memory.backup import backup, restore
 from memory.consent import Consents
@@ -51,7 +52,8 @@ def run(store: Store, word: str, repo: str = REPO, author: str = ADA, pid: int =
 def next_data_set(store: Store) -> tuple[list[str], dict[str, str]]:
     """Ids of the runs that a data set would take now, and why it takes no others."""
     found = [Candidate(each, Label(grade="gold", why="")) for each in harvests(store)]
-    dropped = drop_unpermitted(Consents(store), **PERMITTED)(found)
+    judge = judge_by(Consents(store), **PERMITTED)
+    dropped = dropping(lambda one: judge(one.harvest)[1])(found)
     return [one.id for one in found if one.id not in dropped], dropped
 
 
