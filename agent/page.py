@@ -27,7 +27,7 @@ def page(run: RunSummary, events: Sequence[Event], diff: bytes) -> bytes:
     """The page of a run, as UTF-8."""
     style = (PAGES / "run.css").read_text(encoding="utf-8")
     text = (
-        _environment()
+        environment(PAGES)
         .get_template("run.html")
         .render(view(run, events, diff), style=Markup(style), policy=policy(style))
     )
@@ -41,19 +41,20 @@ def policy(style: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(PAGES),
+def environment(templates: Path) -> Environment:
+    """Templates of a folder, in which every text that strangers wrote is escaped and inert."""
+    made = Environment(
+        loader=FileSystemLoader(templates),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(seconds=seconds, count=count)
-    return environment
+    made.filters.update(seconds=seconds, count=count)
+    return made
 
 
 def _shown(value: object) -> object:
-    """Every text that a template puts out, made inert; what page_view has prepared stays as it is."""
+    """Every text that a template puts out, made inert; what was prepared stays as it is."""
     return inert(value) if isinstance(value, str) and not isinstance(value, Markup) else value

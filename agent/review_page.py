@@ -6,18 +6,14 @@ page (agent/page.py), whose look and diff these pages share.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from agent.display_log import local_time, state_of
 from agent.errors import render
-from agent.figures import count, seconds
-from agent.inert import inert
-from agent.page import PAGES
+from agent.page import PAGES, environment
 from agent.page_view import view
 from agent.review_jobs import Job
 from agent.review_queue import Result
@@ -142,23 +138,4 @@ def outcome(result: Result, job: Job) -> Message:
 
 
 def _page(name: str, frame: Frame, **values: Any) -> str:
-    return _environment().get_template(name).render(frame=frame, base=f"/{frame.room}", **values)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(seconds=seconds, count=count)
-    return environment
-
-
-def _shown(value: object) -> object:
-    """Every text that a template puts out, made inert; what was prepared stays as it is."""
-    return inert(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return environment(TEMPLATES).get_template(name).render(frame=frame, base=f"/{frame.room}", **values)
