@@ -57,7 +57,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write what was recorded, and allowed, as a data set; each step tells what it left out."""
+    from agent.data_sources import needs_data
     from agent.errors import UsageError
+
+    needs_data()
     from feedback import export as exporting
 
     if split_by not in ("repository", "time"):
@@ -89,7 +92,10 @@ def export(
 @app.command()
 def validate(folder: Folder, as_json: AsJson = False) -> None:
     """Check a data set: its files, columns, consent, secrets, splits. Exit code 3 when something is wrong."""
+    from agent.data_sources import needs_data
     from agent.inert import inert_line
+
+    needs_data()
     from feedback.validate import validate as checks_of
 
     checks = checks_of(folder)
@@ -109,7 +115,10 @@ def validate(folder: Folder, as_json: AsJson = False) -> None:
 @app.command()
 def diff(first: Folder, second: Folder, as_json: AsJson = False) -> None:
     """Compare two data sets row by row."""
+    from agent.data_sources import needs_data
     from agent.inert import inert_line
+
+    needs_data()
     from feedback.compare import asked_otherwise, compare
 
     found, asked = compare(first, second), asked_otherwise(first, second)

@@ -91,6 +91,9 @@ def _make(
     """Choose, write where a place is named, and tell. Raises after the counts where no file is left."""
     from importlib.metadata import version
 
+    from agent.data_sources import needs_data
+
+    needs_data()
     from feedback.corpus import make
     from feedback.corpus_write import check_place, write
 

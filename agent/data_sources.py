@@ -2,13 +2,31 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from agent.errors import EnvironmentMissing
 from agent.settings import Directories, Settings
 
 if TYPE_CHECKING:
     from feedback.formats import Context
     from feedback.scrub import Scrubber
+
+
+def needs_data() -> None:
+    """Raises EnvironmentMissing where what data sets are written and read with is not installed."""
+    lacking = [name for name in ("pyarrow", "datasets", "datasketch") if not _is_there(name)]
+    if lacking:
+        raise EnvironmentMissing(
+            f"data sets need what is not installed: {', '.join(lacking)}", "pip install 'adi-agent[data]'"
+        )
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # it was taken out of the interpreter's modules
+        return False
 
 
 def scrubber(places: Directories) -> "Scrubber":

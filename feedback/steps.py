@@ -34,17 +34,12 @@ class Steps:
         known = {candidate.id for candidate in self.left}
         if strange := reasons.keys() - known:
             raise ValueError(f"step {name} drops what it was not given: {sorted(strange)[:3]}")
-        self.counts.append(
-            Count(
-                name,
-                len(self.left),
-                len(self.left) - len(reasons),
-                dict(sorted(Counter(reasons.values()).items())),
-            )
-        )
+        told = dict(sorted(Counter(reasons.values()).items()))
+        self.counts.append(Count(name, len(self.left), len(self.left) - len(reasons), told))
         self.dropped |= {run_id: (name, reason) for run_id, reason in reasons.items()}
         self.left = [candidate for candidate in self.left if candidate.id not in reasons]
-        self.say(f"{name}: {self.counts[-1].rows_in} in, {self.counts[-1].rows_out} out")
+        why = f" ({'; '.join(f'{reason} {number:,}' for reason, number in told.items())})" if told else ""
+        self.say(f"{name}: {self.counts[-1].rows_in:,} in, {self.counts[-1].rows_out:,} out{why}")
 
     def change(self, change: Callable[[Candidate], Candidate]) -> None:
         """Put something else in place of each, such as its redacted form."""

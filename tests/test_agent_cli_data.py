@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -185,3 +186,16 @@ def test_who_forgets_is_told_where_it_still_lies_and_what_makes_it_again(data: D
     left = {row["trajectory_id"] for row in rows(filled / "out", "trajectories")}
     assert len(left) == 11
     assert gone not in left
+
+
+def test_without_what_data_sets_are_written_with_one_sentence_helps(filled: Path) -> None:
+    """As in an install without the extra `data`; a process of its own, whose imports are then others."""
+    lacks = "import sys; sys.modules.update(dict.fromkeys(('pyarrow', 'datasets', 'datasketch', 'numpy')))\n"
+    for words in (["export", "out"], ["validate", "out"], ["diff", "a", "b"], ["corpus", ".", "--preview"]):
+        code = f"{lacks}sys.argv = ['adi', 'data', *{words!r}]\nfrom agent.cli import main\nmain()"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code], cwd=filled, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 6, done.stderr
+        assert "data sets need what is not installed: pyarrow, datasets, datasketch" in done.stderr
+        assert "hint: pip install 'adi-agent[data]'" in done.stderr
