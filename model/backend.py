@@ -1,7 +1,7 @@
 """What the HTTP front asks of an engine in its own process, and what comes back.
 
-The front (model/front.py) knows HTTP and OpenAI's dialect, the engine knows tensors; this page is all that they
-know of each other. Ids are token ids of the served model. Nothing here imports torch.
+The front (model/front.py) knows HTTP and OpenAI's dialect, the engine knows tensors; this page is all that
+they know of each other. Ids are token ids of the served model. Nothing here imports torch.
 """
 
 from collections.abc import Callable, Sequence
