@@ -29,7 +29,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "data": ("agent.cli_data", "app", "Data sets from what was recorded: export, check, forget."),
     "prepare": ("agent.cli_prepare", "prepare", "Install what a repository's checks need, shown first."),
     "model": ("agent.cli_model", "app", "List, fetch and verify models."),
-    "serve": ("agent.cli_model", "serve", "Serve a model to this machine."),
+    "serve": ("agent.cli_serve", "serve", "Serve a model to this machine."),
+    "complete": ("agent.cli_complete", "complete", "Complete code at a place in a file."),
     "eval": ("agent.cli_eval", "app", "Measure the agent on a suite of tasks."),
     "doctor": ("agent.cli_doctor", "doctor", "Check what ADI needs, and mend it with --fix."),
 }

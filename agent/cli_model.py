@@ -1,10 +1,10 @@
-"""`adi model` and `adi serve`: the files of models, and the server that runs one of them."""
+"""`adi model`: the files of models."""
 
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,7 +17,6 @@ from agent.settings import Settings, directories, load
 if TYPE_CHECKING:
     from model.catalogue import Catalogue
     from model.partial import Progress
-    from model.state import ServerState
     from model.store import Store
 
 SCHEMA_VERSION: Final = 1
@@ -90,67 +89,6 @@ def verify(model: Name = "") -> None:
     store, settings = _open()
     found = check(store, model or _default(settings))
     typer.echo(inert_line(f"{found.path}: sha256 {found.sha256}, as the catalogue promises"))
-
-
-def serve(
-    model: Annotated[str, typer.Option(help="Name or path of the model; empty: the default.")] = "",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
-    idle: Annotated[float | None, typer.Option(min=0, help="Idle seconds to leave after; 0: never.")] = None,
-    status: Annotated[bool, typer.Option("--status", help="Say what runs, and end.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="End the running server.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --status: JSON for programs.")] = False,
-) -> None:
-    """Serve a model to this machine until Ctrl-C. `adi` finds it; it also starts one by itself."""
-    from model.server import find
-    from model.server import stop as end
-
-    folder = directories().server
-    if status:
-        typer.echo(inert_line(_status(find(folder), as_json)))
-    elif stop:
-        ended = end(folder)
-        _say(f"ended the server of {ended.name}" if ended else "no server was running")
-    else:
-        raise typer.Exit(_serve(model, port, idle, folder))
-
-
-def _serve(model: str, port: int, idle: float | None, folder: Path) -> int:
-    """Serves in this process; the exit code."""
-    from dataclasses import replace
-
-    from agent.models import choice_of
-    from model.errors import ServerFailed
-    from model.llama import host
-    from model.server import find, starting
-
-    settings = load(None, {"model": {"name": model or None, "idle_s": idle}}).settings
-    choice = replace(choice_of(settings, directories()).serve(), port=port)
-    with ExitStack() as start:
-        start.enter_context(starting(folder, _say))
-        if running := find(folder):
-            raise ServerFailed(f"{running.name} is already served at {running.url}", "adi serve --stop")
-
-        def ready(state: "ServerState") -> None:
-            start.close()
-            _say(f"serving {state.name} at {state.url} (key and address: {folder / 'server.json'})")
-
-        left = host(choice, folder, ready)
-    _say(f"left: {left.reason}")
-    return 128 + left.signal if left.signal else 0
-
-
-def _status(state: "ServerState | None", as_json: bool) -> str:
-    """What runs, without its token."""
-    if as_json:
-        fields = ("name", "model", "url", "pid", "n_ctx", "threads", "started")
-        found = {field: getattr(state, field) for field in fields} if state else None
-        return json.dumps({"schema_version": SCHEMA_VERSION, "type": "server", "server": found})
-    if state is None:
-        return "no server runs; it starts with the first task"
-    return (
-        f"{state.name} at {state.url}, process {state.pid}, {state.threads} threads, "
-        f"window {state.n_ctx}, since {state.started}"
-    )
 
 
 def _row(store: "Store", name: str) -> dict[str, str | int]:

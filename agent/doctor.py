@@ -63,7 +63,8 @@ class Subject:
     @property
     def remote(self) -> bool:
         """True when somebody else serves the model."""
-        return bool(self.settings.model.url)
+        model = self.settings.model
+        return model.engine == "url" or (model.engine == "auto" and bool(model.url))
 
 
 def check_python(_: Subject) -> Finding:
@@ -145,13 +146,19 @@ def check_gpu(_: Subject) -> Finding:
     found = _output(["nvidia-smi", query, "--format=csv,noheader"])
     if not found:
         return Finding("gpu", "pass", "none found; models run on the CPU")
-    return Finding("gpu", "pass", found.splitlines()[0])
+    first = found.splitlines()[0]
+    from model.machine import lacking
+
+    if lacking():
+        return Finding("gpu", "warn", f"{first}; nothing that could use it", "pip install 'adi-agent[torch]'")
+    return Finding("gpu", "pass", first)
 
 
 def check_model(subject: Subject) -> Finding:
     if subject.remote:
         return Finding("model", "pass", f"served at {subject.settings.model.url}")
     from model.catalogue import load
+    from model.connect import found_model
     from model.errors import ModelMissing
     from model.store import Store, is_right
 
@@ -159,11 +166,11 @@ def check_model(subject: Subject) -> Finding:
     pull = f"adi model pull {name}"
     entry = catalogue.models.get(name)
     try:
-        found = Store(subject.places.models, catalogue).find(name)
+        found = found_model(name, Store(subject.places.models, catalogue))
     except ModelMissing as error:
         size = f", {entry.size / 1e9:.2f} GB to fetch" if entry else ""
         return Finding("model", "fail", f"{error}{size}", pull)
-    detail = f"{name}, {found.path.stat().st_size / 1e9:.2f} GB at {found.path}"
+    detail = f"{found.name}, {_bytes(found.path) / 1e9:.2f} GB at {found.path}"
     if subject.verify and entry is not None:
         if not is_right(found.path, entry):
             return Finding("model", "fail", f"{detail}: its hash is wrong", pull)
@@ -174,18 +181,29 @@ def check_model(subject: Subject) -> Finding:
 def check_server(subject: Subject) -> Finding:
     if subject.remote:
         return Finding("server", "pass", "not needed, the model has a URL")
-    if importlib.util.find_spec("xllamacpp") is None:
+    wanted = subject.settings.model.engine
+    if wanted != "torch" and importlib.util.find_spec("xllamacpp") is None:
         return Finding(
             "server", "fail", "xllamacpp is not installed", "pip install --force-reinstall adi-agent"
         )
+    from model.errors import ModelError
+    from model.serving import check_extra
     from model.state import read_state
 
+    try:
+        if wanted == "torch":
+            check_extra()
+    except ModelError as error:
+        return Finding("server", "fail", error.message, error.hint)
     state = read_state(subject.places.server)
-    if state is None:
-        return Finding("server", "pass", "not running; it starts with the first task")
-    if not state.alive():
-        return Finding("server", "pass", "ended; it starts again with the next task")
-    return Finding("server", "pass", f"{state.name} at {state.url}, process {state.pid}")
+    if state is None or not state.alive():
+        when = (
+            "not running; it starts with the first"
+            if state is None
+            else "ended; it starts again with the next"
+        )
+        return Finding("server", "pass", f"engine {wanted}, {when} task")
+    return Finding("server", "pass", f"{state.name} at {state.url}, {state.how}, process {state.pid}")
 
 
 def check_disk(subject: Subject) -> Finding:
@@ -302,6 +320,12 @@ def model_state(settings: Settings, places: Directories) -> str:
         return f"{subject.settings.model.name or 'default'} at {subject.settings.model.url}"
     found = check_model(subject)
     return subject.model_name if found.status == "pass" else f"{found.detail} ({found.fix})"
+
+
+def _bytes(place: Path) -> int:
+    """Size of a model's file, or of the weights in its folder."""
+    files = place.glob("*.safetensors") if place.is_dir() else [place]
+    return sum(file.stat().st_size for file in files)
 
 
 def _entry(subject: Subject) -> "Entry | None":

@@ -13,12 +13,14 @@ N_CTX = 8192
 def choice_of(settings: Settings, places: Directories) -> ModelChoice:
     """What `connect` needs. Raises UsageError when the key is not set."""
     model = settings.model
-    url = model.engine == "url" or (model.engine == "auto" and bool(model.url))
     if model.api_key_env and model.api_key_env not in os.environ:
         raise UsageError(f"model.api_key_env names {model.api_key_env}, which is not set", "export it first")
     return ModelChoice(
         data_dir=places.data,
-        engine="url" if url else "llama",
+        engine=model.engine,
+        device=model.device,
+        dtype=model.dtype,
+        quantize=model.quantize,
         name=model.name or DEFAULT,
         url=model.url,
         api_key=os.environ.get(model.api_key_env, "") if model.api_key_env else "",

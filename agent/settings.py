@@ -37,10 +37,17 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """Which model answers, and how it is served."""
 
-    engine: Literal["auto", "llama", "url"] = "auto"
-    """`auto` is `url` when a URL is given, otherwise `llama`."""
+    engine: Literal["auto", "llama", "torch", "url"] = "auto"
+    """`auto` is `url` with a URL, else `torch` where its packages and a GPU are, else `llama`."""
+    device: str = Field("", pattern=r"^((cpu|cuda|mps|xpu)(:\d+)?)?$")
+    """Where engine `torch` computes, such as `cpu` or `cuda:1`; empty takes a GPU where there is one."""
+    dtype: Literal["", "bfloat16", "float16", "float32"] = ""
+    """What engine `torch` computes in; empty takes what suits the device."""
+    quantize: Literal["", "int8", "int4"] = ""
+    """Bits of the weights of engine `torch`; empty keeps those of `dtype`."""
     name: str = ""
-    """Name in the catalogue or on the server; empty means the default model."""
+    """Name in the catalogue or on the server, or the path of a GGUF file or, for engine `torch`, of a
+    folder of safetensors; empty means the default model."""
     url: str = ""
     """Base URL of an OpenAI-compatible server, such as `http://localhost:8000/v1`."""
     api_key_env: str = ""

@@ -27,7 +27,8 @@ from agent import context
 from agent.models import choice_of
 from agent.settings import directories, load
 from memory.records import Message
-from model.llama import ServeChoice, parameters
+from model.llama import parameters
+from model.serving import ServeChoice
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "benchmark"

@@ -1,7 +1,7 @@
 """From a choice in the settings to a connected model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,12 +9,14 @@ from model.catalogue import Catalogue, load
 from model.client import LlamaModel
 from model.errors import ModelError
 from model.http import CALL_S, Endpoint, Transport
-from model.llama import ServeChoice
+from model.machine import has_gpu, lacking
 from model.openai import UrlModel
 from model.probe import HINT, probe
 from model.protocol import Model
 from model.server import ensure
-from model.store import Store
+from model.serving import ServeChoice
+from model.state import ServerState
+from model.store import Found, Store
 
 DEFAULT = "qwen2.5-coder-1.5b"
 
@@ -25,10 +27,11 @@ class ModelChoice:
 
     data_dir: Path
     """ADI's data directory: models/ and server/ lie in it."""
-    engine: Literal["llama", "url"] = "llama"
+    engine: Literal["auto", "llama", "torch", "url"] = "llama"
+    """`auto` is `url` with a URL, else `torch` where a GPU holds the model, else `llama`."""
     name: str = DEFAULT
-    """Catalogue name or path of a GGUF file. With engine `url` the served id; the default or empty
-    means the only one that is served."""
+    """Catalogue name or path of a GGUF file, for engine `torch` also of a folder of safetensors. With engine
+    `url` the served id; the default or empty means the only one that is served."""
     url: str = ""
     api_key: str = ""
     threads: int = 0
@@ -36,15 +39,26 @@ class ModelChoice:
     n_ctx: int = 8192
     idle_s: float = 900.0
     """Seconds after which an idle server leaves; 0 means never."""
+    device: str = ""
+    dtype: str = ""
+    quantize: str = ""
+    """For engine `torch`, as in ServeChoice."""
     call_s: float = CALL_S
     """Seconds of one call; 0 means CALL_S."""
     user_catalogue: Path | None = None
 
+    @property
+    def remote(self) -> bool:
+        """True when somebody else serves the model."""
+        return self.engine == "url" or (self.engine == "auto" and bool(self.url))
+
     def serve(self) -> ServeChoice:
         """What the local server should serve. Raises UnknownModel or ModelMissing."""
-        store = Store(self.data_dir / "models", load(self.user_catalogue))
-        found = store.find(self.name)
-        return ServeChoice(
+        found = found_model(self.name, Store(self.data_dir / "models", load(self.user_catalogue)))
+        folder = found.path.is_dir()
+        maybe = self.engine == "auto" and not folder  # llama.cpp reads no folder: nothing to fall back to
+        torch = self.engine == "torch" or (self.engine == "auto" and (folder or _torch_may_run()))
+        choice = ServeChoice(
             model=found.path,
             name=found.name,
             sha256=found.sha256,
@@ -52,24 +66,63 @@ class ModelChoice:
             threads=self.threads,
             idle_s=self.idle_s,
         )
+        if not torch:
+            return choice
+        return replace(
+            choice,
+            engine="torch",
+            device=self.device,
+            dtype=self.dtype,
+            quantize=self.quantize,
+            fallback=maybe,
+        )
+
+
+def found_model(name: str, store: Store) -> Found:
+    """A model on this disk by its name or path; for engine `torch` the path may be a folder of safetensors.
+
+    Raises UnknownModel, or ModelMissing when it is not here.
+    """
+    folder = Path(name).expanduser()
+    if "/" in name and folder.is_dir():
+        return Found(folder.resolve().name, folder.resolve())
+    return store.find(name)
+
+
+def _torch_may_run() -> bool:
+    """Whether it is worth a try: nothing of torch is imported to find out."""
+    return has_gpu() and not lacking()
 
 
 def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None) -> Model:
     """The model, ready to answer. Nothing is downloaded: that is `adi model pull`.
 
-    With engine `llama` a running server is used, or one is started; should it die later, the next call
+    With a local engine a running server is used, or one is started; should it die later, the next call
     starts it again.
     """
     catalogue = load(choice.user_catalogue)
-    if choice.engine == "url":
+    if choice.remote:
         served = "" if choice.name == DEFAULT else choice.name
         return connect_url(choice.url, choice.api_key, served, catalogue, call_s=choice.call_s)
     serve = choice.serve()
-    find = finder(choice, progress)
+    folder = choice.data_dir / "server"
+    engine = ensure(serve, folder, progress).engine
+    if engine != serve.engine:  # the one that took its place is what a restart must bring back
+        serve = replace(serve, engine="llama", fallback=False)
+    find = _finder(serve, folder, progress)
     family = catalogue.models[serve.name].family if serve.name in catalogue.models else ""
     fim = catalogue.fim(family or catalogue.family_of(serve.name))
     transport = Transport(find, attempts=3, call_s=choice.call_s, hint="adi serve --status")
-    return LlamaModel(transport, name=serve.name, fim=fim)
+    if engine == "llama":
+        return LlamaModel(transport, name=serve.name, fim=fim)
+    return _probed(transport, serve.name, catalogue)
+
+
+def running(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None) -> ServerState:
+    """The local server of the choice, started where need be. Raises ModelError for engine `url`."""
+    if choice.remote:
+        raise ModelError(f"the model is served at {choice.url}", "ask that server, or unset model.url")
+    return ensure(choice.serve(), choice.data_dir / "server", progress)
 
 
 def finder(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None) -> Callable[[], Endpoint]:
@@ -77,12 +130,14 @@ def finder(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None
 
     Raises UnknownModel or ModelMissing, and the function it gives ServerFailed.
     """
-    if choice.engine == "url":
+    if choice.remote:
         return lambda: Endpoint(_base(choice.url), choice.api_key)
-    serve = choice.serve()
+    return _finder(choice.serve(), choice.data_dir / "server", progress)
 
+
+def _finder(serve: ServeChoice, folder: Path, progress: Callable[[str], None]) -> Callable[[], Endpoint]:
     def find() -> Endpoint:
-        state = ensure(serve, choice.data_dir / "server", progress)
+        state = ensure(serve, folder, progress)
         return Endpoint(state.url, state.token)
 
     return find
@@ -101,6 +156,11 @@ def connect_url(
         raise ModelError(f"{url!r} is no address of a model server", "set model.url to http://HOST:PORT")
     base = _base(url)
     transport = Transport(lambda: Endpoint(base, api_key), attempts=attempts, call_s=call_s, hint=HINT)
+    return _probed(transport, name, catalogue)
+
+
+def _probed(transport: Transport, name: str, catalogue: Catalogue) -> Model:
+    """The client that speaks the server's dialect; a failure leaves no connection."""
     try:
         found = probe(transport, name)
         fim = catalogue.fim(catalogue.family_of(found.model))

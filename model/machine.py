@@ -2,12 +2,18 @@
 
 import math
 import os
+import shutil
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
 GROUPS = Path("/proc/self/cgroup")
 TREE = Path("/sys/fs/cgroup")
+DRIVER = Path("/proc/driver/nvidia/version")
+EXTRA = ("torch", "transformers", "accelerate", "peft", "llguidance")
+"""Packages without which engine `torch` cannot start."""
 
 
 def cores(groups: Path = GROUPS, tree: Path = TREE) -> int:
@@ -49,3 +55,18 @@ def _quota(folder: Path) -> float:
         return max(0.0, int(limit) / int(period))
     except (OSError, ValueError, ZeroDivisionError):  # no such group, `max`, or no limit (-1)
         return 0.0
+
+
+def has_gpu(driver: Path = DRIVER, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this machine looks as if torch would find a GPU: NVIDIA's driver, and devices not hidden.
+
+    A guess that costs nothing. Whether the GPU works and what fits it, only the server's process finds out.
+    """
+    if environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1", "none"):
+        return False
+    return driver.exists() or shutil.which("nvidia-smi") is not None
+
+
+def lacking() -> list[str]:
+    """Packages of engine `torch` that are not installed; none of them is imported to find out."""
+    return [name for name in EXTRA if find_spec(name) is None]

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 
 from model.errors import ServerFailed
-from model.llama import ServeChoice, check_file, work
+from model.serving import BUSY, ServeChoice, check_extra, check_model, counters
 from model.state import ServerState, read_state, write_state
 
 Progress = Callable[[str], None]
@@ -38,14 +38,29 @@ def ensure(choice: ServeChoice, folder: Path, progress: Progress = lambda _: Non
             _wait_until_free(running, progress)
             progress(f"replacing the server of {running.name}")
             stop(folder)
-        check_file(choice.model)
+        check_model(choice)
+        if choice.engine == "torch" and not choice.fallback:
+            check_extra()
         return _launch(choice, folder, progress)
 
 
 def fits(state: ServerState, choice: ServeChoice) -> bool:
-    """Whether a running server can stand for the one asked for."""
-    same = state.sha256 == choice.sha256 and state.model == str(choice.model.resolve())
-    return same and state.n_ctx >= choice.n_ctx
+    """Whether a running server can stand for the one asked for.
+
+    What the choice leaves open (device, dtype) is taken as it runs; weights of fewer bits are not.
+    """
+    if state.sha256 != choice.sha256 or state.model != str(choice.model.resolve()):
+        return False
+    if state.n_ctx < choice.n_ctx:
+        return False
+    if state.engine != choice.engine:
+        return choice.fallback and state.engine == "llama"
+    if choice.engine == "llama":
+        return True
+    device = not choice.device or state.device.split(":")[: choice.device.count(":") + 1] == (
+        choice.device.split(":")
+    )
+    return device and choice.dtype in ("", state.dtype) and choice.quantize == state.quantize
 
 
 def find(folder: Path) -> ServerState | None:
@@ -117,7 +132,7 @@ def starting(folder: Path, progress: Progress = lambda _: None) -> Iterator[None
 
 def _launch(choice: ServeChoice, folder: Path, progress: Progress) -> ServerState:
     """Starts the detached process and waits until it answers."""
-    progress(f"loading {choice.name}")
+    progress(f"loading {choice.name}" + (" with engine torch" if choice.engine == "torch" else ""))
     log = folder / LOG
     pid = _spawn(choice, folder, log)
     deadline = time.monotonic() + START_S
@@ -126,6 +141,8 @@ def _launch(choice: ServeChoice, folder: Path, progress: Progress) -> ServerStat
             raise ServerFailed(f"the model server did not start: {_last_words(log)}", f"less {log}")
         state = read_state(folder)
         if state and state.pid == pid and answers(state):
+            if state.engine != choice.engine:
+                progress(f"engine {state.engine} serves it: {_last_words(log)}")
             return state
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
@@ -135,10 +152,7 @@ def _launch(choice: ServeChoice, folder: Path, progress: Progress) -> ServerStat
 
 def _spawn(choice: ServeChoice, folder: Path, log: Path) -> int:
     """A process of its own session, so that Ctrl-C at the agent's terminal does not reach it; its pid."""
-    argv = [sys.executable, "-P", "-m", "model.llama", "--state-dir", str(folder)]
-    argv += ["--model", str(choice.model.resolve()), "--name", choice.name, "--sha256", choice.sha256]
-    argv += ["--n-ctx", str(choice.n_ctx), "--threads", str(choice.threads)]
-    argv += ["--port", str(choice.port), "--idle", str(choice.idle_s)]
+    argv = [sys.executable, *choice.arguments(folder)]
     with suppress(FileNotFoundError):
         log.replace(log.with_suffix(".old.log"))
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -153,11 +167,17 @@ def _spawn(choice: ServeChoice, folder: Path, log: Path) -> int:
 def _wait_until_free(state: ServerState, progress: Progress, wait_s: float = 120.0) -> None:
     deadline = time.monotonic() + wait_s
     with _client(state, 10.0) as client:
-        while (found := work(client, state.url)) is None or found.running:
+        while _busy(client, state):
             if time.monotonic() > deadline:
                 raise ServerFailed(f"the server is busy with {state.name}", "adi serve --stop")
             progress(f"waiting for the server of {state.name}")
             time.sleep(1.0)
+
+
+def _busy(client: httpx2.Client, state: ServerState) -> bool:
+    """Whether requests run or wait, as the server's own counters tell; a silent server is busy."""
+    numbers = counters(client, state.url)
+    return numbers is None or any(numbers.get(key, 0) > 0 for key in BUSY)
 
 
 def _client(state: ServerState, timeout_s: float) -> httpx2.Client:

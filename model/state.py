@@ -3,7 +3,7 @@
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import psutil
@@ -19,15 +19,29 @@ class ServerState:
     created: float
     """Start of the process, seconds since the epoch: tells it from a later one with the same pid."""
     url: str
+    """Where ADI's own client talks to it, without `/v1`."""
     token: str
     name: str
     model: str
-    """Path of the weights."""
+    """Path of the weights: a file, or for engine `torch` a folder."""
     sha256: str
     n_ctx: int
     threads: int
     started: str
     """UTC, ISO 8601."""
+    engine: str = "llama"
+    """`llama` or `torch`; a state of before there was a choice says nothing, and means `llama`."""
+    device: str = "cpu"
+    dtype: str = ""
+    """Of the weights as they are computed with; empty where the file decides."""
+    quantize: str = ""
+    openai: str = ""
+    """Base URL for any OpenAI client, with `/v1`; empty for a server of before there was one."""
+
+    @property
+    def how(self) -> str:
+        """Engine, device and numbers, as a person reads them."""
+        return " ".join(filter(None, (f"engine {self.engine} on {self.device}", self.dtype, self.quantize)))
 
     def alive(self) -> bool:
         """True while this very process lives."""
@@ -40,10 +54,15 @@ class ServerState:
 
 
 def read_state(folder: Path) -> ServerState | None:
-    """None when there is no state, or what is there is no state of ours."""
+    """None when there is no state, or what is there is no state of ours.
+
+    Fields that a later version of ADI added are passed over.
+    """
     try:
-        return ServerState(**json.loads((folder / FILE).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        told = json.loads((folder / FILE).read_text("utf-8"))
+        known = {field.name for field in fields(ServerState)}
+        return ServerState(**{name: value for name, value in told.items() if name in known})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

@@ -27,6 +27,8 @@ TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+MERGES = (("Ġ", "Ġ"), ("d", "e"), ("r", "e"), ("i", "n"), ("Ġ", "="))
+"""Pairs of tokens that become one, the first first."""
 WIDTH, HEADS, LAYERS, HIDDEN = 64, 4, 2, 128
 """Model width, attention heads, layers, width of the feed-forward part."""
 
@@ -41,8 +43,7 @@ def byte_letters() -> list[str]:
 def write_tiny(path: Path, *, n_ctx: int = 4096, seed: int = 0) -> Path:
     """Writes the model file; `n_ctx` is the window it says it was trained for, in tokens."""
     letters = byte_letters()
-    pairs = [("Ġ", "Ġ"), ("d", "e"), ("r", "e"), ("i", "n"), ("Ġ", "=")]
-    tokens = [*letters, *(a + b for a, b in pairs), *CONTROL]
+    tokens = [*letters, *(a + b for a, b in MERGES), *CONTROL]
     kinds = [gguf.TokenType.NORMAL] * (len(tokens) - len(CONTROL))
     kinds += [gguf.TokenType.CONTROL] * len(CONTROL)
     writer = gguf.GGUFWriter(path, "qwen2")
@@ -59,13 +60,13 @@ def write_tiny(path: Path, *, n_ctx: int = 4096, seed: int = 0) -> Path:
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges([f"{a} {b}" for a, b in pairs])
+    writer.add_token_merges([f"{a} {b}" for a, b in MERGES])
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_pad_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
-    for name, shape in _shapes(len(tokens)).items():
-        writer.add_tensor(name, _weights(name, shape, seed))
+    for name, shape in shapes(len(tokens)).items():
+        writer.add_tensor(name, weights(name, shape, seed))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -73,9 +74,9 @@ def write_tiny(path: Path, *, n_ctx: int = 4096, seed: int = 0) -> Path:
     return path
 
 
-def _shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
+def shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors: (out, in) for matrices, (width,) for norms and biases."""
-    shapes: dict[str, tuple[int, ...]] = {
+    named: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (vocabulary, WIDTH),
         "output_norm.weight": (WIDTH,),
         "output.weight": (vocabulary, WIDTH),
@@ -83,20 +84,21 @@ def _shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
     for layer in range(LAYERS):
         block = f"blk.{layer}."
         for part in ("attn_q", "attn_k", "attn_v"):
-            shapes[f"{block}{part}.weight"] = (WIDTH, WIDTH)
-            shapes[f"{block}{part}.bias"] = (WIDTH,)
-        shapes[f"{block}attn_output.weight"] = (WIDTH, WIDTH)
-        shapes[f"{block}attn_norm.weight"] = (WIDTH,)
-        shapes[f"{block}ffn_norm.weight"] = (WIDTH,)
-        shapes[f"{block}ffn_gate.weight"] = (HIDDEN, WIDTH)
-        shapes[f"{block}ffn_up.weight"] = (HIDDEN, WIDTH)
-        shapes[f"{block}ffn_down.weight"] = (WIDTH, HIDDEN)
-    return shapes
+            named[f"{block}{part}.weight"] = (WIDTH, WIDTH)
+            named[f"{block}{part}.bias"] = (WIDTH,)
+        named[f"{block}attn_output.weight"] = (WIDTH, WIDTH)
+        named[f"{block}attn_norm.weight"] = (WIDTH,)
+        named[f"{block}ffn_norm.weight"] = (WIDTH,)
+        named[f"{block}ffn_gate.weight"] = (HIDDEN, WIDTH)
+        named[f"{block}ffn_up.weight"] = (HIDDEN, WIDTH)
+        named[f"{block}ffn_down.weight"] = (WIDTH, HIDDEN)
+    return named
 
 
-def _weights(
+def weights(
     name: str, shape: tuple[int, ...], seed: int
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    """Ones for norms, else drawn; the same for the same name and seed, whatever is written around it."""
     if name.endswith("norm.weight"):
         return np.ones(shape, dtype=np.float32)
     drawn = np.random.default_rng([seed, *name.encode()]).standard_normal(shape)

@@ -15,8 +15,9 @@ from typing import Any, Final
 from memory.records import Message
 from model.errors import ServerFailed
 from model.http import Endpoint, Transport, understood
-from model.llama import ServeChoice, check_file, parameters
+from model.llama import parameters
 from model.prompt import Encoder, fill, marks
+from model.serving import ServeChoice, check_file
 
 _WINDOW: Final = 256
 """Tokens of the window that is never used."""

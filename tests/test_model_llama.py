@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from model.llama import ServeChoice, batch, parameters, slots
+from model.llama import batch, parameters, slots
+from model.serving import ServeChoice
 
 
 @pytest.mark.parametrize(
