@@ -119,9 +119,7 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
 
 
 def running(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None) -> ServerState:
-    """The local server of the choice, started where need be. Raises ModelError for engine `url`."""
-    if choice.remote:
-        raise ModelError(f"the model is served at {choice.url}", "ask that server, or unset model.url")
+    """The local server of the choice, started where need be, whatever model.url says."""
     return ensure(choice.serve(), choice.data_dir / "server", progress)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 
 from model.errors import ServerFailed
-from model.serving import BUSY, ServeChoice, check_extra, check_model, counters
+from model.serving import BUSY, NOT_USED, ServeChoice, check_extra, check_model, counters
 from model.state import ServerState, read_state, write_state
 
 Progress = Callable[[str], None]
@@ -142,7 +142,7 @@ def _launch(choice: ServeChoice, folder: Path, progress: Progress) -> ServerStat
         state = read_state(folder)
         if state and state.pid == pid and answers(state):
             if state.engine != choice.engine:
-                progress(f"engine {state.engine} serves it: {_last_words(log)}")
+                progress(_said(log, NOT_USED))
             return state
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
@@ -183,6 +183,12 @@ def _busy(client: httpx2.Client, state: ServerState) -> bool:
 def _client(state: ServerState, timeout_s: float) -> httpx2.Client:
     headers = {"Authorization": f"Bearer {state.token}"}
     return httpx2.Client(headers=headers, timeout=timeout_s, trust_env=False)
+
+
+def _said(log: Path, beginning: str) -> str:
+    """The first line of a log that begins so."""
+    lines = log.read_text("utf-8", "replace").splitlines()
+    return next((line for line in lines if line.startswith(beginning)), beginning)
 
 
 def _last_words(log: Path) -> str:
