@@ -34,11 +34,13 @@ Piece = Control | str
 class Encoder:
     """Turns rendered prompts into ids, with a cache of the spans already seen."""
 
-    def __init__(self, tokenize: Tokenize, *, spans: int = 4096) -> None:
+    def __init__(self, tokenize: Tokenize, *, spans: int = 4096, chars: int = 100_000_000) -> None:
+        """At most `spans` spans of at most `chars` characters together are kept, the last used ones."""
         self._tokenize = tokenize
         self._plain: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         self._special: dict[int, bool] = {}
         self._spans = spans
+        self._room = chars
 
     def plain(self, text: str) -> tuple[int, ...]:
         """Ids of a text in which nothing is a control token."""
@@ -48,8 +50,9 @@ class Encoder:
         if ids is None:
             ids = tuple(token for token, _ in self._tokenize(text, False))
             self._plain[text] = ids
-            if len(self._plain) > self._spans:
-                self._plain.popitem(last=False)
+            self._room -= len(text)
+            while len(self._plain) > self._spans or self._room < 0:
+                self._room += len(self._plain.popitem(last=False)[0])
         else:
             self._plain.move_to_end(text)
         return ids

@@ -35,7 +35,7 @@ HOMES = {
     "httpx2": ("model/",),
     "huggingface_hub": ("feedback/", "model/"),
     "llguidance": ("model/",),
-    "jinja2": ("agent/page", "agent/review_"),
+    "jinja2": ("agent/page", "agent/review_", "model/torch_text.py"),
     "license_expression": ("feedback/",),
     "markupsafe": ("agent/page", "agent/review_"),
     "peft": ("model/",),
