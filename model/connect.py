@@ -11,6 +11,7 @@ from model.errors import ModelError
 from model.http import CALL_S, Endpoint, Transport
 from model.machine import has_gpu, lacking
 from model.openai import UrlModel
+from model.own import OwnModel
 from model.probe import HINT, probe
 from model.protocol import Model
 from model.server import ensure
@@ -164,6 +165,8 @@ def _probed(transport: Transport, name: str, catalogue: Catalogue) -> Model:
         fim = catalogue.fim(catalogue.family_of(found.model))
         if found.server == "llama.cpp":
             return LlamaModel(transport, name=found.model, fim=fim)
+        if found.server == "adi":
+            return OwnModel(transport, found)
         return UrlModel(transport, found, fim)
     except BaseException:
         transport.close()

@@ -28,10 +28,14 @@ TOKEN_BYTES = 4
 """Bytes of text taken for one token where the server counts none."""
 STOPS = 4
 """Stop texts that every server takes; further ones are applied here."""
+TOGETHER = ("adi", "vllm", "sglang")
+"""Servers that give several answers to one request, whatever they are asked for."""
 
 
 class UrlModel:
     """A model behind an OpenAI-compatible server. Implements model.protocol.Model."""
+
+    _stops = STOPS
 
     def __init__(self, transport: Transport, probe: Probe, fim: FimTokens | None = None) -> None:
         self._http = transport
@@ -60,7 +64,7 @@ class UrlModel:
         on_text: Callable[[str], None] | None = None,
     ) -> list[Completion]:
         """See Model.chat. Control tokens in the messages are broken with a zero-width space."""
-        body = {"messages": _turns(messages)}
+        body = {"messages": self._turns(messages)}
         size = "".join(m.content for m in messages)
         tokens = self.count(messages) if self._probe.counts else len(size.encode()) + 16 * len(messages)
         return self._sample("/v1/chat/completions", body, tokens, size, sampling, on_text)
@@ -77,10 +81,13 @@ class UrlModel:
         return self._sample("/v1/completions", body, tokens, prompt, sampling, None)
 
     def count(self, messages: Sequence[Message]) -> int:
-        return self._count({"messages": _turns(messages), "add_generation_prompt": True})
+        return self._count({"messages": self._turns(messages), "add_generation_prompt": True})
 
     def count_text(self, text: str) -> int:
         return self._count({"prompt": text, "add_special_tokens": False})
+
+    def _turns(self, messages: Sequence[Message]) -> list[Json]:
+        return [{"role": message.role, "content": _inert(message.content)} for message in messages]
 
     def _count(self, body: Json) -> int:
         if not self._probe.counts:
@@ -104,7 +111,7 @@ class UrlModel:
             raise PromptTooLong(tokens, self._probe.n_ctx, sampling.max_tokens)
         stops = (*sampling.stop, *body.get("stop", ()))
         body |= self._fields(sampling, stops)
-        together = sampling.n if self._probe.server in ("vllm", "sglang") else 1
+        together = sampling.n if self._probe.server in TOGETHER else 1
         answers: list[Completion] = []
         while len(answers) < sampling.n:
             seed = sampling.seed + len(answers)
@@ -112,7 +119,7 @@ class UrlModel:
             found = self._stream(path, request, on_text if sampling.n == 1 else None, sampling.until)
             answers += found
             _refuse_truncation(found[0].usage.prompt_tokens, text, self._probe.n_ctx)
-        return [_cut(answer, stops[STOPS:]) for answer in answers]
+        return [_cut(answer, stops[self._stops :]) for answer in answers]
 
     def _fields(self, sampling: Sampling, stops: tuple[str, ...]) -> Json:
         fields: Json = {
@@ -124,19 +131,21 @@ class UrlModel:
             "stream_options": {"include_usage": True},
         }
         if stops:
-            fields["stop"] = list(stops[:STOPS])
-        if not sampling.grammar:
-            return fields
+            fields["stop"] = list(stops[: self._stops])
+        return fields | self._form(sampling.grammar) if sampling.grammar else fields
+
+    def _form(self, grammar: str) -> Json:
+        """The fields that ask for a grammar. Raises Unsupported."""
         if self._probe.server == "vllm":
-            return fields | {"structured_outputs": {"grammar": sampling.grammar}}
+            return {"structured_outputs": {"grammar": grammar}}
         if self._probe.server == "sglang":
-            return fields | {"ebnf": sampling.grammar}
+            return {"ebnf": grammar}
         raise Unsupported("grammars")
 
     def _stream(
         self, path: str, body: Json, on_text: Callable[[str], None] | None, until: float
     ) -> list[Completion]:
-        answers = [_Answer() for _ in range(body["n"])]
+        answers = [Answer() for _ in range(body["n"])]
         room = body["max_tokens"] * LONGEST
         where = f"{self._http.url}{path}"
         with closing(self._http.events(path, body, until=until)) as events:
@@ -155,14 +164,16 @@ class UrlModel:
             raise StreamBroken(f"{ended} of {len(answers)} answers of {self._http.url} came to an end")
         with understood(where):
             _estimate(answers)
+            _divide(answers)
             return [self._completion(answer, body, index) for index, answer in enumerate(answers)]
 
-    def _completion(self, answer: "_Answer", body: Json, index: int) -> Completion:
+    def _completion(self, answer: "Answer", body: Json, index: int) -> Completion:
         if answer.reason not in ("stop", "length"):
             raise ServerFailed(f"the server ended its answer with {answer.reason!r}", HINT)
         details = answer.usage.get("prompt_tokens_details") or {}
         return Completion(
             text=_whole(answer.text),
+            token_ids=tuple(answer.ids),
             finish_reason="length" if answer.reason == "length" else "stop",
             usage=Usage(
                 prompt_tokens=int(answer.usage.get("prompt_tokens") or 0),
@@ -177,14 +188,18 @@ class UrlModel:
 
 
 @dataclass(slots=True)
-class _Answer:
+class Answer:
     """One completion while its events arrive."""
 
     text: str = ""
+    ids: list[int] = field(default_factory=list)
+    """Where the server was asked for them."""
     reason: str = ""
     """Why it ended; empty while it goes on."""
     usage: Json = field(default_factory=dict)
     """The cost of all answers of a request stands with the first one."""
+    timings: Json = field(default_factory=dict)
+    """What ADI's own server tells beside it, of all answers together."""
     model: str = ""
     weights: str = ""
 
@@ -194,9 +209,10 @@ def _whole(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-def _take(event: Json, answers: list[_Answer]) -> list[str]:
+def _take(event: Json, answers: list[Answer]) -> list[str]:
     """Adds what one event holds, chat or plain; gives the new pieces of text."""
     answers[0].usage = event.get("usage") or answers[0].usage
+    answers[0].timings = event.get("timings") or answers[0].timings
     for answer in answers:
         answer.model = str(event.get("model") or answer.model)
         answer.weights = str(event.get("system_fingerprint") or answer.weights)
@@ -206,20 +222,27 @@ def _take(event: Json, answers: list[_Answer]) -> list[str]:
         delta = choice.get("delta") or {}
         pieces.append(delta.get("content") or choice.get("text") or "")
         answer.text += pieces[-1]
+        answer.ids += choice.get("token_ids") or []
         answer.reason = choice.get("finish_reason") or answer.reason
     return pieces
 
 
-def _estimate(answers: list[_Answer]) -> None:
+def _divide(answers: list[Answer]) -> None:
+    """Give each further answer its own part of what was written, where the server told its tokens."""
+    first, *others = answers
+    written = int(first.usage.get("completion_tokens") or 0) - sum(len(answer.ids) for answer in others)
+    if others and written >= 0 and all(answer.ids for answer in others):
+        first.usage = {**first.usage, "completion_tokens": written}
+        for answer in others:
+            answer.usage = {"completion_tokens": len(answer.ids)}
+
+
+def _estimate(answers: list[Answer]) -> None:
     """Count what was written where the server does not tell: it must spend the run's limit all the same."""
     if not answers[0].usage.get("completion_tokens"):
         for answer in answers:
             tokens = -(-len(answer.text.encode("utf-8", "replace")) // TOKEN_BYTES)
             answer.usage = {**answer.usage, "completion_tokens": tokens}
-
-
-def _turns(messages: Sequence[Message]) -> list[Json]:
-    return [{"role": message.role, "content": _inert(message.content)} for message in messages]
 
 
 def _inert(text: str) -> str:

@@ -1,7 +1,8 @@
 """What can the server behind a URL do? Asked once, when it is connected.
 
-Known servers (vLLM, SGLang, Ollama) are recognised by what they answer, because grammars and token
-counts have no common field. llama.cpp's own server is met in its native dialect (model/client.py).
+Known servers (vLLM, SGLang, Ollama, ADI's own) are recognised by what they answer, because grammars and token
+counts have no common field. llama.cpp's own server is met in its native dialect (model/client.py), ADI's in
+that of model/own.py.
 """
 
 from contextlib import suppress
@@ -13,7 +14,7 @@ from model.http import Json, Transport
 
 HINT = "check the server, and the settings model.url and model.api_key_env"
 
-Server = Literal["llama.cpp", "vllm", "sglang", "ollama", "other"]
+Server = Literal["llama.cpp", "adi", "vllm", "sglang", "ollama", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Probe:
     """Tokens of one request; 0 when it does not tell."""
     counts: bool = False
     """It counts tokens at /tokenize."""
+    infill: bool = False
+    """It fills gaps by itself, with `suffix`; asked of ADI's own server only."""
 
 
 def probe(transport: Transport, name: str) -> Probe:
@@ -37,6 +40,8 @@ def probe(transport: Transport, name: str) -> Probe:
     n_ctx = int(entry.get("max_model_len") or entry.get("context_length") or 0)
     if owner == "llamacpp":
         return Probe("llama.cpp", model)
+    if owner == "adi":
+        return Probe("adi", model, n_ctx, counts=True, infill=_fills(transport, model))
     if owner in ("vllm", "sglang"):
         return Probe(owner, model, n_ctx, _counts(transport, model))
     if _is_ollama(transport):
@@ -65,6 +70,14 @@ def _choose(served: list[Json], name: str) -> Json:
 def _counts(transport: Transport, model: str) -> bool:
     try:
         return "count" in transport.post("/tokenize", {"model": model, "prompt": "a"}, attempts=1)
+    except (Unsupported, RequestRefused):
+        return False
+
+
+def _fills(transport: Transport, model: str) -> bool:
+    """Whether the model has tokens for a gap: a server that has none refuses to count one."""
+    try:
+        return "count" in transport.post("/tokenize", {"model": model, "prompt": "a", "suffix": "b"})
     except (Unsupported, RequestRefused):
         return False
 
