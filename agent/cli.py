@@ -30,7 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "prepare": ("agent.cli_prepare", "prepare", "Install what a repository's checks need, shown first."),
     "model": ("agent.cli_model", "app", "List, fetch and verify models."),
     "serve": ("agent.cli_serve", "serve", "Serve a model to this machine."),
-    "complete": ("agent.cli_complete", "complete", "Complete code at a place in a file."),
+    "complete": ("agent.cli_complete", "complete_at", "Complete code at a place in a file."),
     "eval": ("agent.cli_eval", "app", "Measure the agent on a suite of tasks."),
     "doctor": ("agent.cli_doctor", "doctor", "Check what ADI needs, and mend it with --fix."),
 }
