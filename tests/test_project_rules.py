@@ -36,6 +36,7 @@ HOMES = {
     "huggingface_hub": ("feedback/", "model/"),
     "llguidance": ("model/",),
     "jinja2": ("agent/page", "agent/review_", "model/torch_text.py"),
+    "junitparser": ("agent/backlog_",),
     "license_expression": ("feedback/",),
     "markupsafe": ("agent/page", "agent/review_"),
     "peft": ("model/",),
@@ -55,6 +56,7 @@ HOMES = {
     "typer": ("agent/cli",),
     "uvicorn": ("agent/review_", "model/"),
     "xllamacpp": ("model/",),
+    "yaml": ("agent/backlog_",),
 }
 """Third-party package -> the only places that may import it, as beginnings of paths."""
 
