@@ -182,8 +182,7 @@ def _around(
     if own > room:
         raise PromptTooLong(own, window or tokens, max_tokens)
     room -= FRAME
-    chunks = [*opened, *_signatures(files, recent, place.path), *_definitions(files, place)]
-    kept, left_out = _fitting([c for c in chunks if c.text], count, int(room * CONTEXT))
+    kept, left_out = _fitting(_chunks(files, place, opened, recent), count, int(room * CONTEXT))
     context = "\n".join(f"{chunk.path}\n{chunk.text.rstrip()}\n" for chunk in kept)
     room -= count(context)
     suffix = _head(hole.suffix, count, max(int(room * AFTER), count(hole.after)))
@@ -192,6 +191,13 @@ def _around(
     last = place.line + suffix.rstrip("\n").count("\n")
     used = tuple(dict.fromkeys(chunk.path for chunk in kept))
     return Around(prefix, suffix, context, used, tuple(dict.fromkeys(left_out)), first, last)
+
+
+def _chunks(files: Files | None, place: Place, opened: Sequence[Chunk], recent: Sequence[str]) -> list[Chunk]:
+    """What could be context, each file once, slow-moving first."""
+    chunks = [*opened, *_signatures(files, recent), *_definitions(files, place)]
+    found = {chunk.path: chunk for chunk in reversed(chunks) if chunk.text and chunk.path != place.path}
+    return list(reversed(found.values()))
 
 
 def _counter(model: Model) -> Callable[[str], int]:
@@ -248,9 +254,9 @@ def _most(size: int, fits: Callable[[int], bool]) -> int:
     return least
 
 
-def _signatures(files: Files | None, paths: Sequence[str], own: str) -> Iterator[Chunk]:
+def _signatures(files: Files | None, paths: Sequence[str]) -> Iterator[Chunk]:
     """What the named files define."""
-    for path in sorted(set(paths) - {own}):
+    for path in sorted(set(paths)):
         symbols = _symbols(files, path) if files else []
         if symbols:
             yield Chunk(path, _without_path(rendered(symbols)))

@@ -46,8 +46,8 @@ class Hole:
 
     @property
     def inside_a_line(self) -> bool:
-        """True when more than closing signs follows on the line: only the line is completed."""
-        return bool(self.after.strip(" \t)]}\"'`;:,"))
+        """True when more than closing signs follows what stands on the line: only the line is completed."""
+        return bool(self.before.strip() and self.after.strip(" \t)]}\"'`;:,"))
 
 
 def stops(hole: Hole) -> tuple[str, ...]:
