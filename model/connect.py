@@ -15,7 +15,7 @@ from model.own import OwnModel
 from model.probe import HINT, probe
 from model.protocol import Model
 from model.server import ensure
-from model.serving import ServeChoice
+from model.serving import Quantize, ServeChoice
 from model.state import ServerState
 from model.store import Found, Store
 
@@ -42,7 +42,7 @@ class ModelChoice:
     """Seconds after which an idle server leaves; 0 means never."""
     device: str = ""
     dtype: str = ""
-    quantize: str = ""
+    quantize: Quantize = ""
     """For engine `torch`, as in ServeChoice."""
     call_s: float = CALL_S
     """Seconds of one call; 0 means CALL_S."""
