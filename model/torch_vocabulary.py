@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 CUTS = {
     "qwen2": (
@@ -40,7 +40,7 @@ class Letters:
     added: Sequence[str] = ()
     """Tokens that are found in a text before it is cut."""
     roles: Mapping[str, str] = field(default_factory=dict)
-    """Such as eos_token -> `<|im_end|>`."""
+    """Such as eos_token -> `<|im_end|>`; a bos_token is put before each text."""
     template: str = ""
     """The chat template, empty when there is none."""
 
@@ -48,7 +48,8 @@ class Letters:
 def write(folder: Path, letters: Letters, n_ctx: int) -> None:
     """Writes tokenizer.json and tokenizer_config.json into the folder; `n_ctx` in tokens."""
     vocabulary = {token: index for index, token in enumerate(letters.tokens)}
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=list(letters.merges)))
+    whole = letters.cut == "llama-bpe"  # a word that is a token is not merged
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=list(letters.merges), ignore_merges=whole))
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(CUTS[letters.cut]), behavior="isolated"),
@@ -58,6 +59,10 @@ def write(folder: Path, letters: Letters, n_ctx: int) -> None:
     inner.decoder = decoders.ByteLevel()
     inner.add_tokens([AddedToken(token, normalized=False) for token in letters.added])
     inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in letters.control])
+    if begin := letters.roles.get("bos_token"):
+        inner.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", pair=f"{begin} $A $B", special_tokens=[(begin, vocabulary[begin])]
+        )
     inner.save(str(folder / "tokenizer.json"))
     told: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
