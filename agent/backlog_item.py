@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
@@ -47,8 +48,8 @@ class Item(Record):
 
     key: Annotated[str, AfterValidator(clean), AfterValidator(_key), Field(min_length=1, max_length=300)]
     """Names the item for good, also after an edit: `owner/name#12`, an instance id, a file's path."""
-    title: Annotated[Text, Field(min_length=1, max_length=MAX_TITLE)]
-    body: Annotated[Text, Field(max_length=MAX_BODY)] = ""
+    title: Annotated[str, Field(min_length=1, max_length=MAX_TITLE), AfterValidator(clean)]
+    body: Annotated[str, Field(max_length=MAX_BODY), AfterValidator(clean)] = ""
     """As it was written, Markdown mostly; empty when the title is all there is."""
     repo: str = ""
     """Absolute path of the local repository."""
@@ -99,3 +100,12 @@ def reason(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def web_address(address: str) -> bool:
+    """True for http(s) addresses without anything that could end a line or an attribute."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and bool(re.fullmatch(r"[!-~]+", address))

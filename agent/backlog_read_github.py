@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from agent.backlog_item import Bad, clean, reason
+from agent.backlog_item import Bad, clean, reason, web_address
 from agent.backlog_repos import Found
 from agent.backlog_rows import Row, rows
 from agent.errors import EnvironmentMissing, UsageError
@@ -101,15 +101,6 @@ class Issue(_Part):
     def created(self) -> str:
         """When it was opened, as GitHub says it."""
         return self.createdAt or self.created_at
-
-
-def web_address(address: str) -> bool:
-    """True for http(s) addresses without anything that could end a line or an attribute."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc) and bool(re.fullmatch(r"[!-~]+", address))
 
 
 def is_issue(value: Mapping[str, Any]) -> bool:

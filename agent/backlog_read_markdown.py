@@ -110,9 +110,12 @@ def _parted(text: str) -> tuple[dict[str, Any], str, int]:
         raise Unreadable(f"front matter{line}: {error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError):
         raise Unreadable("front matter: is not YAML") from None
-    if value not in (None, "") and not isinstance(value, dict):
-        return {}, text, 1  # a rule, a text, and another rule
-    front = {key: each for key, each in (value or {}).items() if isinstance(key, str) and each != ""}
+    if not isinstance(value, dict):
+        if not (found[1] or "").strip():
+            value = {}
+        else:
+            return {}, text, 1  # a rule, a text, and another rule
+    front = {key: each for key, each in value.items() if isinstance(key, str) and each != ""}
     return front, text[found.end() :], found[0].count("\n") + 1
 
 

@@ -33,7 +33,7 @@ class Repos:
             )
         if repos is not None and not repos.is_dir():
             raise UsageError(f"{repos} is not a folder", "--repos DIR with a repository of each project")
-        self._repo = repo
+        self._repo = str(repo.resolve()) if repo is not None else ""
         self._repos = repos
 
     def item(self, found: Found) -> Item | Bad:
@@ -41,8 +41,8 @@ class Repos:
         item = made(found.where, found.values)
         if isinstance(item, Bad):
             return item
-        if self._repo is not None:
-            return item.model_copy(update={"repo": str(self._repo.resolve())})
+        if self._repo:
+            return item.model_copy(update={"repo": self._repo})
         names = list(dict.fromkeys(_names(item.key, found.project)))
         for name in names:
             if self._repos is not None and is_repository(place := self._repos / name):

@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
-from agent.backlog_item import Bad
+from agent.backlog_item import Bad, clean
 
 MAX_ROW: Final = 4 * 1024 * 1024
 """Bytes of one row, comments included."""
 PIECE: Final = 64 * 1024
 _BEGIN: Final = re.compile(rb"[^\s,\[\]]")
-_STEP: Final = re.compile(rb'["{}]')
+_STEP: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["{}]', re.DOTALL)
+"""A whole text, the beginning of one that the data does not hold to its end, a brace."""
 _QUOTE: Final = re.compile(rb'["\\]')
+_ODD: Final = re.compile(rb"\\u(?:0000|d[89a-f])", re.IGNORECASE)
+"""Escapes of what no file and not every store can hold."""
 _BOMS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
@@ -127,33 +130,34 @@ class _Splitter:
         return stop, told
 
     def _inside(self, data: bytes, at: int) -> tuple[int, bytes | str | None]:
-        """Go on to the next sign that counts; the object when it ends there."""
-        if self.escaped:
-            self.escaped = False
-            return self._keep(data, at, at + 1), None
-        found = (_QUOTE if self.quoted else _STEP).search(data, at)
-        if found is None:
-            return self._keep(data, at, len(data)), None
-        at = self._keep(data, at, found.end())
-        sign = found[0]
-        if self.quoted:
-            self.quoted, self.escaped = sign != b'"', sign == b"\\"
-        elif sign == b'"':
-            self.quoted = True
-        else:
-            self.depth += 1 if sign == b"{" else -1
-            if not self.depth:
-                return at, b"".join(self.kept) if self.size <= MAX_ROW else _TOO_LARGE
-        return at, None
+        """Go on to where the object ends, and give it, or to the end of the data."""
+        start = at
+        while at < len(data) and self.depth:
+            if self.escaped:
+                self.escaped = False
+                at += 1
+                continue
+            found = (_QUOTE if self.quoted else _STEP).search(data, at)
+            at = found.end() if found else len(data)
+            sign = found[0] if found else b""
+            if self.quoted:
+                self.quoted, self.escaped = sign != b'"', sign == b"\\"
+            elif sign == b'"':
+                self.quoted = True
+            elif sign in (b"{", b"}"):
+                self.depth += 1 if sign == b"{" else -1
+        self._keep(data[start:at])
+        if self.depth:
+            return at, None
+        return at, b"".join(self.kept) if self.size <= MAX_ROW else _TOO_LARGE
 
-    def _keep(self, data: bytes, at: int, end: int) -> int:
-        self.line += data.count(b"\n", at, end)
-        self.size += end - at
+    def _keep(self, piece: bytes) -> None:
+        self.line += piece.count(b"\n")
+        self.size += len(piece)
         if self.size > MAX_ROW:
             self.kept = []
         else:
-            self.kept.append(data[at:end])
-        return end
+            self.kept.append(piece)
 
 
 def _objects(stream: BinaryIO, head: bytes) -> Iterator[tuple[int, bytes | str]]:
@@ -170,6 +174,8 @@ def _objects(stream: BinaryIO, head: bytes) -> Iterator[tuple[int, bytes | str]]
 def _parsed(where: str, data: bytes) -> Row | Bad:
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_number)
+        if _ODD.search(data):
+            value = _cleaned(value)
     except UnicodeDecodeError:
         return Bad(where=where, why="is not UTF-8")
     except json.JSONDecodeError as error:
@@ -179,6 +185,15 @@ def _parsed(where: str, data: bytes) -> Row | Bad:
     except RecursionError:
         return Bad(where=where, why="is nested too deeply")
     return Row(where, value) if isinstance(value, dict) else Bad(where=where, why="is not an object")
+
+
+def _cleaned(value: Any) -> Any:
+    """The same with texts that every store can keep."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(each) for each in value]
+    return {clean(k): _cleaned(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

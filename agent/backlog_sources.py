@@ -50,7 +50,8 @@ def read(
     Raises UsageError when there is nothing to read, and EnvironmentMissing where `gh` is missing, at the
     latest when the first item is asked for.
     """
-    return _items(_found(source, kind, grading, since, state, stdin), Repos(repo, repos))
+    places = Repos(repo, repos)
+    return _items(_found(source, kind, grading, since, state, stdin), places)
 
 
 def _items(all_found: Iterator[Found | Bad], places: Repos) -> Iterator[Item | Bad]:
