@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SPANS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 """Lengths of the part of the window that a pass reads, in tokens; the window itself is always the last."""
 EAGER = 4
-"""Passes of one shape that run eagerly before its graph is captured: a short answer waits for no capture."""
+"""Passes of one shape that run eagerly before it is recorded: a short answer waits for no recording."""
 
 
 class Passes(Protocol):
@@ -115,60 +115,78 @@ def whole(model: PreTrainedModel) -> Forward:
     return forward
 
 
+Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
+"""Takes a pass over fixed inputs; gives what does it again, and the tensor that the result is then in.
+
+May do the pass any number of times. Raises RuntimeError or AssertionError where it cannot be recorded.
+"""
+
+
+class CudaGraphs:
+    """Records passes as CUDA graphs, which share memory: only the newest result of them all is ever read."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, compute: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            # Libraries choose and allocate on first use, which must not happen while a graph is captured.
+            for _ in range(2):
+                compute()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # Threads of the HTTP front may use CUDA meanwhile; that must not fail this.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            logits = compute()
+        self._pool = graph.pool()
+        return graph.replay, logits
+
+
 class Step:
     """One shape of a pass: `queries` tokens over `span` slots, logits of all; inputs stay where they are."""
 
     def __init__(self, forward: Forward, slots: Slots, queries: int, span: int, device: torch.device) -> None:
         self.passes = 0
+        """Since the start."""
         self._forward, self._slots, self._span = forward, slots, span
         self._inputs = torch.zeros((2, queries), dtype=torch.long, device=device)
         """Ids and positions, in one tensor: one copy to the GPU for each pass."""
         self._staged = torch.zeros((2, queries), dtype=torch.long, pin_memory=device.type == "cuda")
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._logits: Tensor | None = None
+        self._recorded: tuple[Callable[[], None], Tensor] | None = None
 
     @property
-    def captured(self) -> bool:
-        return self._graph is not None
+    def recorded(self) -> bool:
+        return self._recorded is not None
 
-    def run(self, ids: Sequence[int], start: int) -> Tensor:
-        """Logits (queries, vocabulary)."""
+    def fill(self, ids: Sequence[int], start: int) -> None:
+        """What the next pass reads."""
         # The last copy from `_staged` is done: whoever wanted its logits has waited for them since.
         self._staged.copy_(torch.tensor([list(ids), list(range(start, start + len(ids)))]))
         self._inputs.copy_(self._staged, non_blocking=True)
-        self.passes += 1
-        if self._graph is not None and self._logits is not None:
-            self._graph.replay()
-            return self._logits
-        return self.compute()
 
-    def compute(self) -> Tensor:
-        """The pass itself, over the inputs that are there; doing it twice changes nothing."""
+    def record(self, recorder: Recorder) -> None:
+        """Have later passes replayed. Only with the inputs of a pass that is due: its slots are written."""
+        self._recorded = recorder(self._compute)
+
+    def run(self) -> Tensor:
+        """Logits (queries, vocabulary), overwritten by the next pass."""
+        self.passes += 1
+        if self._recorded is None:
+            return self._compute()
+        replay, logits = self._recorded
+        replay()
+        return logits
+
+    def _compute(self) -> Tensor:
+        """The pass itself; done twice over the same inputs it changes nothing."""
         self._slots.positions, self._slots.span = self._inputs[1], self._span
         return self._forward(self._inputs[:1], self._slots, self._inputs.shape[1])
 
-    def capture(self, pool: Any) -> Any:
-        """Record the pass as a graph; returns the memory pool. CUDA only; raises RuntimeError where it fails.
-
-        Graphs may share a pool since only the newest result of all of them is ever read.
-        """
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            # Libraries choose and allocate on first use, which a capture must not see.
-            for _ in range(2):
-                self.compute()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        # Threads of the HTTP front or of the other lane may use CUDA meanwhile; that must not fail this.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            logits = self.compute()
-        self._graph, self._logits = graph, logits
-        return graph.pool()
-
 
 class Captured:
-    """Passes over slots, with graphs where `capture` asks for them."""
+    """Passes over slots, with graphs where there is a recorder for them."""
 
     def __init__(
         self,
@@ -176,26 +194,25 @@ class Captured:
         *,
         n_ctx: int,
         width: int,
-        capture: bool | None = None,
         forward: Forward | None = None,
         padded: bool | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """`width` is the widest decoding pass, 1 + the most drafted tokens.
 
-        `capture` and `padded` default to whether the model is on a GPU. Padded, a decoding pass of 2 to
-        `width` tokens runs as one of `width`, so that two shapes serve all. `forward` replaces the model's
-        own where no adapter is active.
+        `forward` replaces the model's own where no adapter is active. Padded, by default on a GPU, a pass of
+        2 to `width` tokens runs as one of `width`, so that two shapes serve all. `recorder` is by default
+        CudaGraphs on a GPU, none elsewhere.
         """
         self.n_ctx, self.width = n_ctx, width
         self._device = model.device
         on_gpu = self._device.type == "cuda"
-        self._capture = on_gpu if capture is None else capture
+        self._recorder: Recorder | None = CudaGraphs() if recorder is None and on_gpu else recorder
         self._padded = on_gpu if padded is None else padded
         self._general = whole(model)
         self._base = forward or self._general
         self._slots = Slots(n_ctx)
         self._steps: dict[tuple[str, int, int], Step] = {}
-        self._pool: Any = None
         self._failed = 0
 
     def span(self, end: int) -> int:
@@ -211,8 +228,10 @@ class Captured:
             return self._read(ids, start, keep, adapter)
         # What pads is written to slots that no query sees before they are written again.
         step = self._step(adapter, queries, self.span(start + queries))
-        logits = step.run([*ids, *([ids[-1]] * (queries - len(ids)))], start)
-        return logits[len(ids) - keep : len(ids)]
+        step.fill([*ids, *([ids[-1]] * (queries - len(ids)))], start)
+        if self._recorder is not None and not step.recorded and step.passes >= EAGER:
+            self._record(step, self._recorder)
+        return step.run()[len(ids) - keep : len(ids)]
 
     def rewind(self, length: int) -> int:
         return length
@@ -223,7 +242,7 @@ class Captured:
 
     def numbers(self) -> dict[str, float]:
         return {
-            "single_graphs": float(sum(step.captured for step in list(self._steps.values()))),
+            "single_graphs": float(sum(step.recorded for step in list(self._steps.values()))),
             "single_graphs_failed": float(self._failed),
         }
 
@@ -243,18 +262,15 @@ class Captured:
         if step is None:
             step = Step(self._forward(adapter), self._slots, queries, span, self._device)
             self._steps[key] = step
-        if self._capture and not step.captured and step.passes >= EAGER:
-            self._try_capture(step, key)
         return step
 
-    def _try_capture(self, step: Step, key: tuple[str, int, int]) -> None:
+    def _record(self, step: Step, recorder: Recorder) -> None:
         try:
-            # The inputs are still those of the pass before: its keys and values are written again, the same.
-            self._pool = step.capture(self._pool)
+            step.record(recorder)
         except (RuntimeError, AssertionError) as error:  # out of memory is a RuntimeError too
-            self._capture = False
+            self._recorder = None
             self._failed += 1
-            log.warning("no graphs are captured, passes stay eager: %s (%s)", error, key)
+            log.warning("no more graphs are captured, other passes stay eager: %s", error)
 
 
 class Growing:
@@ -308,20 +324,27 @@ def passes(
 ) -> Captured | Growing:
     """Slots where the model gives the same logits over them as over its own cache, else its own cache.
 
-    Tried on a few tokens: no list of model families could stay true.
+    `forward` is preferred where it agrees too. Tried on a few tokens: no list of models could stay true.
     """
     growing = Growing(model, n_ctx=n_ctx, width=width)
-    slotted = Captured(model, n_ctx=n_ctx, width=width, forward=forward)
+    for one in (forward, None) if forward else (None,):
+        slotted = Captured(model, n_ctx=n_ctx, width=width, forward=one)
+        if _agree(slotted, growing):
+            return slotted
+    growing.rewind(0)
+    return growing
+
+
+def _agree(slotted: Captured, growing: Growing) -> bool:
+    growing.rewind(0)
     try:
-        agreed = all(
+        return all(
             _same(slotted.run(ids, start, len(ids)), growing.run(ids, start, len(ids)))
-            for ids, start in (([1, 2, 3, 5, 8], 0), ([13], 5), ([21, 34], 4))
+            for ids, start in (([1, 2, 3, 5, 8], 0), ([13], 5), ([21], 6))
         )
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        log.info("no fixed slots for %s: %s", type(model).__name__, error)
-        agreed = False
-    growing.rewind(0)
-    return slotted if agreed else growing
+        log.info("no fixed slots: %s", error)
+        return False
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

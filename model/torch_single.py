@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from model.backend import Drawn, Reason
 from model.torch_drafts import Drafts, Pace
 from model.torch_draw import draw
-from model.torch_graphs import Forward, Passes, passes
+from model.torch_graphs import Passes, passes
+from model.torch_lean import lean
 from model.torch_row import Row
 
 DRAFTED = 10
@@ -31,16 +32,19 @@ class SingleLane:
         n_ctx: int,
         drafted: int = DRAFTED,
         chunk: int | None = None,
-        forward: Forward | None = None,
+        short: bool | None = None,
         over: Passes | None = None,
     ) -> None:
         """`drafted` is the most tokens guessed at once, 0 for none; `chunk` the most prompt tokens of a step.
 
-        `forward` is a faster forward of the base model, `over` replaces what else is chosen by `passes`.
+        `short` runs short passes by model/torch_lean.py where it knows the model, by default on a GPU; for
+        this the lane must be made before adapters are put into the model. `over` replaces the passes.
         """
+        on_gpu = model.device.type == "cuda"
+        forward = lean(model) if over is None and (on_gpu if short is None else short) else None
         self.busy: Row | None = None
         self._passes = over or passes(model, n_ctx=n_ctx, width=drafted + 1, forward=forward)
-        self._chunk = chunk or (2048 if model.device.type == "cuda" else 256)
+        self._chunk = chunk or (2048 if on_gpu else 256)
         self._drafted = min(drafted, self._passes.width - 1)
         self._adapter = ""
         self._ids: list[int] = []
@@ -113,7 +117,7 @@ class SingleLane:
         room = min(
             self._pace.room(),
             row.draw.max_tokens - len(row.out) - 1,
-            self._passes.n_ctx - len(self._ids),
+            self._passes.n_ctx - len(self._ids) - 1,
         )
         guessed = self._drafts.guess(room)
         ends = (index for index, token in enumerate(guessed) if row.ends_with(token))
