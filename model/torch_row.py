@@ -5,6 +5,7 @@ reason or when the lane gives up. Everything that a client sees of an answer com
 lanes cannot differ in stop texts, limits, ends, grammars or costs.
 """
 
+import codecs
 import hashlib
 import time
 from collections.abc import Callable
@@ -52,9 +53,12 @@ class Row:
         self._tail = TextTail(text, job.stop)
         self._deliver = deliver
         self._after = after
-        self._held: list[Drawn] = []
-        self._shown_bytes = 0
-        self._told_bytes = 0
+        self._held: list[tuple[int, Drawn]] = []
+        """Tokens behind text that is not shown yet, each with the place (in characters) where it begins."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoded = 0
+        self._shown = 0
+        """Characters."""
         self._submitted = time.monotonic()
         self._started = self._first = self._last = 0.0
 
@@ -104,7 +108,8 @@ class Row:
         if self.matcher is not None and not self.matcher.advance(drawn.id):
             self.error = f"token {drawn.id} does not fit the grammar that was asked for"
             return "error"
-        self._held.append(drawn)
+        self._held.append((self._decoded, drawn))
+        self._decoded += len(self._decoder.decode(drawn.data))
         self._show(self._tail.feed(drawn.id))
         if self._tail.stopped or (self.matcher is not None and self.matcher.done):
             return "stop"
@@ -142,11 +147,11 @@ class Row:
 
         At the end the tokens that begin after the last shown character, those of a stop text, are dropped.
         """
-        self._shown_bytes += len(text.encode("utf-8", "replace"))
-        told: list[Drawn] = []
+        self._shown += len(text)
         cut = last or self._tail.stopped
-        while self._held and (not cut or self._told_bytes < self._shown_bytes) and (text or cut):
-            self._told_bytes += len(self._held[0].data)
-            told.append(self._held.pop(0))
+        told: list[Drawn] = []
+        if text or cut:
+            told = [drawn for begins, drawn in self._held if not cut or begins < self._shown]
+            self._held.clear()
         if text or told:
             self._deliver(Piece(self.index, text, tuple(told)))
