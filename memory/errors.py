@@ -5,6 +5,9 @@ StoreError
 ├── Ambiguous         an id prefix that several runs share
 ├── LessonExists      another lesson says the same
 ├── RepoBusy          another live run holds the repository
+├── LeaseLost         somebody else has the item of a backlog now
+├── BacklogExists     another backlog has this name
+├── BacklogClosed     the backlog, or the item, does not take this in its state
 ├── StoreUnavailable  the file or its directory cannot be opened
 ├── StoreReadOnly     it can be read, not written
 ├── StoreFull         no space left
@@ -55,6 +58,18 @@ class RepoBusy(StoreError):
         super().__init__(f"run {run_id} (process {pid}{where}) is working on {repo}", f"adi show {run_id}")
         self.run_id = run_id
         self.pid = pid
+
+
+class LeaseLost(StoreError):
+    """The item was claimed by somebody else, or its result is known: whoever held it stops working on it."""
+
+
+class BacklogExists(StoreError):
+    """Another backlog has this name."""
+
+
+class BacklogClosed(StoreError):
+    """The backlog was cancelled, or an item is in a state in which it cannot be reopened."""
 
 
 class StoreUnavailable(StoreError):

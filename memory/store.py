@@ -249,10 +249,13 @@ class Store:
         self.close()
 
     @contextmanager
-    def writing(self, *, precious: bool = False) -> Iterator[Session]:
-        """A transaction that holds the write lock from its start: what it reads, nobody changes meanwhile."""
+    def writing(self, *, precious: bool = False, alone: bool = True) -> Iterator[Session]:
+        """A transaction that holds the write lock from its start: what it reads, nobody changes meanwhile.
+
+        Without `alone` others may write on a server at the same time: the caller locks the rows it changes.
+        """
         self._check_owner()
-        with self._backend.writing(precious=precious, alone=True) as session:
+        with self._backend.writing(precious=precious, alone=alone) as session:
             yield session
 
     @contextmanager

@@ -1,21 +1,13 @@
 """The rows of the store. Private to memory/: SQLModel tables do not validate, records do."""
 
-import json
-import math
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Dialect,
-    ForeignKeyConstraint,
-    Index,
-    LargeBinary,
-    MetaData,
-    String,
-    TypeDecorator,
-)
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, LargeBinary, MetaData, UniqueConstraint
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
+
+from memory.columns import AnyJson as AnyJson
+from memory.columns import AnyText as AnyText
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -24,74 +16,6 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-
-
-class AnyText(TypeDecorator[str]):
-    """Text that keeps lone surrogates (such as bytes of a path that are not UTF-8).
-
-    Plain text is stored as it is; text that SQLite or Postgres could not hold, or that starts with a quote,
-    is stored as a JSON string.
-    """
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        if value is None or (not value.startswith('"') and _is_plain(value)):
-            return value
-        return json.dumps(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        if value is None or not value.startswith('"'):
-            return value
-        return str(json.loads(value))
-
-
-class AnyJson(TypeDecorator[Any]):
-    """JSON that keeps every text and number that Python's JSON has.
-
-    SQLite stores it as it is. Postgres refuses `Infinity`, and its operators stumble over NUL and lone
-    surrogates: there a value with any of them is stored as an object with the one key ESCAPED, which holds
-    its JSON as a string.
-    """
-
-    impl = JSON
-    cache_ok = True
-    ESCAPED = "escaped-json"
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        if dialect.name == "sqlite" or self._is_plain(value):
-            return value
-        return {self.ESCAPED: json.dumps(value)}
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        if dialect.name != "sqlite" and isinstance(value, dict) and value.keys() == {self.ESCAPED}:
-            return json.loads(value[self.ESCAPED])
-        return value
-
-    def coerce_compared_value(self, op: Any, value: Any) -> Any:
-        return self.impl_instance.coerce_compared_value(op, value)
-
-    def _is_plain(self, value: Any) -> bool:
-        match value:
-            case str():
-                return _is_plain(value)
-            case float():
-                return math.isfinite(value)
-            case dict():
-                escaped = value.keys() == {self.ESCAPED}
-                return not escaped and all(_is_plain(key) and self._is_plain(value[key]) for key in value)
-            case list() | tuple():
-                return all(self._is_plain(item) for item in value)
-        return True
-
-
-def _is_plain(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in value
 
 
 class Table(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
@@ -278,3 +202,104 @@ class ExportRow(Table, table=True):
     manifest_sha256: str
     run_ids: list[str] = Field(sa_type=AnyJson)
     command: str = Field(sa_type=AnyText)
+
+
+class BacklogRow(Table, table=True):
+    """A list of issues to work off; what was spent is the sum over all claims of its items."""
+
+    __tablename__ = "backlog"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True, sa_type=AnyText)
+    source: str = Field(sa_type=AnyText)
+    created: str
+    state: str
+    settings: dict[str, Any] = Field(sa_type=AnyJson)
+    limits: dict[str, Any] = Field(sa_type=AnyJson)
+    seconds: float = 0.0
+    tokens: int = Field(default=0, sa_type=BigInteger)
+    tries: int = 0
+
+
+class ItemRow(Table, table=True):
+    """One revision of one issue; the columns from `owner` to `lease_tokens` are its last lease."""
+
+    __tablename__ = "backlog_item"
+    __table_args__ = (
+        UniqueConstraint("backlog_id", "key", "number"),
+        Index(None, "backlog_id", "state", "rank", "attempts", "id"),
+        Index(None, "state", "repo"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    backlog_id: str = Field(foreign_key="backlog.id")
+    key: str = Field(sa_type=AnyText)
+    number: int
+    revision: str
+    title: str = Field(sa_type=AnyText)
+    body: str = Field(sa_type=AnyText)
+    repo: str = Field(sa_type=AnyText)
+    base: str = Field(sa_type=AnyText)
+    checks: list[Any] = Field(sa_type=AnyJson)
+    meta: dict[str, Any] = Field(sa_type=AnyJson)
+    rank: int
+    """The priority with its sign turned, so that one index has the whole order of claims."""
+    state: str
+    withdrawn: str = ""
+    attempts: int = 0
+    not_before: str = ""
+    fence: int = 0
+    """Number of the last claim; `settled` is the claim whose result stands here."""
+    settled: int = 0
+    owner: str = Field(default="", sa_type=AnyText)
+    lease_s: float = 0.0
+    beaten: str = ""
+    until: str = ""
+    lease_seconds: float = 0.0
+    lease_tokens: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    run_ids: list[str] = Field(sa_type=AnyJson)
+    detail: str = Field(default="", sa_type=AnyText)
+    result: dict[str, Any] = Field(sa_type=AnyJson)
+    created: str
+    updated: str
+
+
+class BacklogEventRow(Table, table=True):
+    """Something that happened to an item, never changed once written."""
+
+    __tablename__ = "backlog_event"
+    __table_args__ = (Index(None, "backlog_id", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    backlog_id: str = Field(foreign_key="backlog.id")
+    item_id: int = Field(foreign_key="backlog_item.id", index=True)
+    at: str
+    kind: str
+    content: dict[str, Any] = Field(sa_type=AnyJson)
+
+
+class EffectRow(Table, table=True):
+    """Something done to the outside, such as a comment: begun, and perhaps done."""
+
+    __tablename__ = "backlog_effect"
+
+    backlog_id: str = Field(primary_key=True, foreign_key="backlog.id")
+    key: str = Field(primary_key=True, sa_type=AnyText)
+    begun: str
+    tries: int
+    done: str = ""
+    result: dict[str, Any] = Field(sa_type=AnyJson)
+
+
+class CursorRow(Table, table=True):
+    """How far the listing of a source was read."""
+
+    __tablename__ = "backlog_cursor"
+
+    backlog_id: str = Field(primary_key=True, foreign_key="backlog.id")
+    source: str = Field(primary_key=True, sa_type=AnyText)
+    position: str = Field(sa_type=AnyText)
+    done: bool
+    at: str
