@@ -54,7 +54,7 @@ def comment_text(result: Result) -> str:
     if result.sentence:
         parts.append(prose(result.sentence[:1_000]))
     if result.diffstat.strip():
-        parts.append(fenced(result.diffstat.strip()[:4_000]))
+        parts.append(fenced(result.diffstat.strip("\n")[:4_000]))
     parts += [_checks(result), *_apply(result)]
     spent = f"{result.attempts} attempt{'s' if result.attempts != 1 else ''}, {result.seconds:.0f} s"
     parts.append(f"Run {code(result.run_id)}, {spent}." if result.run_id else f"No run, {spent}.")

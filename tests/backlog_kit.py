@@ -3,12 +3,15 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agent.backlog_item import Bad, Item
 
 PROGRAM = """#!{python} -ISs
 import json, sys
@@ -84,3 +87,14 @@ def issue(number: int, **changed: object) -> dict[str, object]:
         "url": f"https://github.com/shop/till/issues/{number}",
         "comments": [{"author": {"login": "bob"}, "body": "Me too", "createdAt": "2026-01-08T00:00:00Z"}],
     } | changed  # fmt: skip
+
+
+def parted(found: Iterable[Item | Bad]) -> tuple[list[Item], list[str]]:
+    """The items, and what is told of the others as `where: why`."""
+    items, bad = [], []
+    for each in found:
+        if isinstance(each, Item):
+            items.append(each)
+        else:
+            bad.append(f"{each.where}: {each.why}")
+    return items, bad
