@@ -73,15 +73,21 @@ class Text:
         return tuple(sorted(id for id, token in added.items() if token.special))
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
-        """See Backend.chat_ids. Raises Unsupported without a template, RequestRefused when it refuses."""
+        """See Backend.chat_ids. A last message of the assistant is left open, for the answer goes on from it.
+
+        Raises Unsupported without a template, RequestRefused when it refuses the messages.
+        """
         if not self._outer.chat_template:
             raise Unsupported("a chat", "the model has no chat template; ask for a completion instead")
         signs = marks(len(messages))
         turns = [{"role": m.role, "content": sign} for m, sign in zip(messages, signs, strict=True)]
+        begun = bool(messages) and messages[-1].role == "assistant"
+        closed = turns[:-1] if begun else turns
         try:
-            rendered = self._outer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            rendered = self._outer.apply_chat_template(closed, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:
             raise RequestRefused(f"the model's chat template refuses these messages: {error}") from error
+        rendered += signs[-1] if begun else ""
         with self._lock:
             pieces = fill(self._encoder, rendered, [m.content for m in messages])
             return self._with_begin(self._encoder.encode(pieces))
