@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -44,7 +45,7 @@ class Limits:
 class Adapting(Protocol):
     """What is needed of model/torch_adapters.py, on the engine's thread only but for the first `list`."""
 
-    def load(self, name: str, path: str) -> Adapter: ...
+    def load(self, name: str, path: Path) -> Adapter: ...
 
     def unload(self, name: str) -> None: ...
 
@@ -172,7 +173,7 @@ class TorchEngine:
             raise RequestRefused("this model takes no adapters")
 
         def load() -> None:
-            adapter = adapters.load(name, path)
+            adapter = adapters.load(name, Path(path))
             with self._wake:
                 self._loaded[name] = adapter
 
