@@ -18,8 +18,9 @@ from typing import Annotated, Final
 import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from model.backend import Adapter, Backend, Job
 from model.errors import ModelError, PromptTooLong, RequestRefused
@@ -31,8 +32,10 @@ from model.front_metrics import Metrics
 from model.front_refusal import Json, Refusal, refusal, unknown_model
 from model.front_requests import AdapterAsked, Asked, ChatAsked, CountAsked, TextAsked, TextOfAsked, Turn
 
-GRACE_S: Final = 3
+GRACE_S: Final = 2
 """Seconds that answers under way get when the server leaves."""
+END_S: Final = 1
+"""Seconds in which their clients must take the word that they are cut off."""
 KEEP_ALIVE_S: Final = 30
 RESERVE: Final = 256
 """File descriptors that are no connections."""
@@ -268,9 +271,10 @@ def app(backend: Backend, token: str, *, local: bool = True) -> FastAPI:
     return api
 
 
-def bare(token: str, *, local: bool = True) -> FastAPI:
+def bare(token: str, *, local: bool = True, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """An app without routes that refuses in OpenAI's form, and knows who may talk to it."""
-    api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    silent = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+    api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry=silent, lifespan=lifespan)
 
     async def refused(_: Request, error: Exception) -> Response:
         if isinstance(error, ModelError):
@@ -292,6 +296,17 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, stop: threading.Event) -> None:
         super().__init__(config)
         self._stop = stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Gives answers under way their time, then ends them with a word to their clients."""
+        for server in self.servers:
+            server.close()
+        if tasks := [*self.server_state.tasks]:
+            _, late = await asyncio.wait(tasks, timeout=GRACE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=END_S)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         return self._stop.is_set() or await super().on_tick(counter)
@@ -318,6 +333,6 @@ def serve(
     config = uvicorn.Config(
         app, loop="asyncio", http=protocol(most, head_s), ws="none", lifespan="on", access_log=False,
         log_config=None, log_level="error", server_header=False, proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=END_S,
     )  # fmt: skip
     _Server(config, stop).run(sockets=[sock])

@@ -15,8 +15,9 @@ from fastapi import Response
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from model.backend import Backend, Drawn, Event, Job, Piece, Running
+from model.backend import Backend, Drawn, Ended, Event, Job, Piece, Running
 from model.front_dialect import Answer, Speech, costs_of, timings, usage
+from model.front_guard import stopped
 from model.front_metrics import Metrics
 from model.front_refusal import Refusal
 
@@ -116,7 +117,11 @@ class Desk:
         """The response. Raises Refusal when the engine failed; its caller counts that."""
         while self._open:
             for event in await mail.take():
-                self._take(event)
+                if isinstance(event, Piece):
+                    self._answers[event.index].texts.append(event.text)
+                    self._answers[event.index].drawn.extend(event.drawn)
+                else:
+                    self._end(event)
         self._done()
         return self._speech.whole(self._answers)
 
@@ -147,32 +152,28 @@ class Desk:
 
     def _said(self, events: Sequence[Event]) -> list[dict[str, Any]]:
         """Chunks for events: of each answer one with what is new, and one with its end."""
-        new: dict[int, tuple[list[str], list[Drawn], int]] = {}
+        new: dict[int, tuple[list[str], list[Drawn]]] = {}
         ended: list[Answer] = []
         for event in events:
-            answer = self._answers[event.index]
             if isinstance(event, Piece):
-                texts, drawn, _ = new.setdefault(event.index, ([], [], len(answer.text)))
+                texts, drawn = new.setdefault(event.index, ([], []))
                 texts.append(event.text)
                 drawn.extend(event.drawn)
             else:
-                ended.append(answer)
-            self._take(event)
-        chunks = [
-            self._speech.piece(index, "".join(texts), drawn, before)
-            for index, (texts, drawn, before) in new.items()
-        ]
+                self._end(event)
+                ended.append(self._answers[event.index])
+        chunks = []
+        for index, (texts, drawn) in new.items():
+            text = "".join(texts)
+            chunks.append(self._speech.piece(index, text, drawn, self._answers[index].sent))
+            self._answers[index].sent += len(text)
         return chunks + [self._speech.end(answer) for answer in ended]
 
-    def _take(self, event: Event) -> None:
-        answer = self._answers[event.index]
-        if isinstance(event, Piece):
-            answer.take(event)
-            return
+    def _end(self, event: Ended) -> None:
         if event.reason == "error":
             said = event.error or "the engine failed"
             raise Refusal(500, said, kind="server_error", code="engine_failed")
-        answer.ended = event
+        self._answers[event.index].ended = event
 
     def _done(self) -> None:
         self._metrics.answered(self._kind, 200)
@@ -189,7 +190,7 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, events: AsyncGenerator[bytes], close: Callable[[bool], Awaitable[None]]) -> None:
-        """`close` is called at the end, with True when the client did not stay for it."""
+        """`close` is called at the end, with True for a client that did not stay for it."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
@@ -211,8 +212,7 @@ class EventStream(Response):
                 async for event in events:
                     await send({"type": "http.response.body", "body": event, "more_body": True})
         except asyncio.CancelledError:
-            stopped = Refusal(503, "the server was stopped", kind="server_error", code="server_stopped")
-            await send({"type": "http.response.body", "body": sse(stopped.body), "more_body": False})
+            await send({"type": "http.response.body", "body": sse(stopped().body), "more_body": False})
             raise
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return True

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from model.backend import Cost, Drawn, Ended, Piece
+from model.backend import Cost, Drawn, Ended
 from model.front_refusal import Json
 
 LEAST = -9999.0
@@ -20,13 +20,16 @@ class Answer:
     """One of the answers of a request, as far as it is written."""
 
     index: int
-    text: str = ""
+    texts: list[str] = field(default_factory=list)
+    """Empty in a stream, which keeps nothing of what it sent; so is `drawn`."""
     drawn: list[Drawn] = field(default_factory=list)
+    sent: int = 0
+    """Characters of a stream."""
     ended: Ended | None = None
 
-    def take(self, piece: Piece) -> None:
-        self.text += piece.text
-        self.drawn += piece.drawn
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
 
 
 class Dialect(Protocol):

@@ -67,6 +67,9 @@ class Guard:
             await self._app(scope, receive, watched)
         except Refusal as refused:
             await answer(refused)(scope, receive, send)
+        except asyncio.CancelledError:  # the server leaves; a stream that has begun has said so itself
+            if not started:
+                await answer(stopped())(scope, receive, send)
         except Exception:
             log.exception("the HTTP front failed")
             if started:
@@ -89,6 +92,11 @@ class Guard:
                 "The token is missing or wrong: send Authorization: Bearer TOKEN.",
                 code="invalid_api_key",
             )
+
+
+def stopped() -> Refusal:
+    """For requests that a server which leaves does not finish."""
+    return Refusal(503, "The server was stopped.", kind="server_error", code="server_stopped")
 
 
 def answer(refused: Refusal) -> JSONResponse:

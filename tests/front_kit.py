@@ -20,12 +20,11 @@ TOKEN = "the-token"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a front answers; `model` is the name of what it serves."""
+    """Where a front answers."""
 
     host: str
     port: int
     backend: ScriptedBackend
-    model: str = "scripted"
 
     @property
     def url(self) -> str:
