@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.cli_run import HERE, Color, Repo, Yes, front, list_waiting, session_of, somebody_is_there
-from agent.errors import NEEDS_PERSON, EnvironmentMissing, UsageError
+from agent.errors import NEEDS_PERSON, UsageError
 from agent.person import Unattended
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from memory.records import RunSummary
     from memory.store import Store
-
-WEB: Final = frozenset({"fastapi", "starlette", "uvicorn", "anyio", "h11"})
-"""Packages of the extra `web`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,17 +220,10 @@ def _nothing(wish: Wish) -> None:
 
 def _serve(wish: Wish, port: int, *, browse: bool) -> int:
     """Serve the page until Ctrl-C; its address is the one line on stdout."""
-    try:
-        from agent.review_server import serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in WEB:
-            raise
-        raise EnvironmentMissing(
-            f"the web page needs {error.name}, which is not installed", "pip install 'adi-agent[web]'"
-        ) from None
     from agent.cli import error_lines
     from agent.display_wrap import tell
     from agent.review_jobs import Jobs
+    from agent.review_server import serve
 
     def report(error: BaseException) -> None:
         for line in error_lines(error):

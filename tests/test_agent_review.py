@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -263,15 +262,3 @@ def test_all_repositories_one_of_them_gone(make_repo: RepoFactory, store: Store)
         child.expect_exact("1 of 2 decided.")
         assert code_of(child) == 4
     assert (repo / "calc.py").read_text() == MENDED
-
-
-def test_without_the_extra_one_clear_error(make_repo: RepoFactory) -> None:
-    script = "import sys; sys.modules['fastapi'] = None\nfrom agent.cli import main; main()"
-    command = [sys.executable, "-P", "-c", script, "review", "--web"]
-    done = subprocess.run(
-        command, cwd=make_repo(BUGGY), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 6
-    assert done.stdout == ""
-    assert "error: the web page needs fastapi" in done.stderr
-    assert "hint: pip install 'adi-agent[web]'" in done.stderr
