@@ -44,7 +44,9 @@ class SingleLane:
         forward = lean(model) if over is None and (on_gpu if short is None else short) else None
         self.busy: Row | None = None
         self._passes = over or passes(model, n_ctx=n_ctx, width=drafted + 1, forward=forward)
-        self._chunk = chunk or (2048 if on_gpu else 256)
+        # Attention written out holds a number for each pair of tokens and head, several times over.
+        written_out = model.config._attn_implementation == "eager"
+        self._chunk = chunk or (256 if not on_gpu else 512 if written_out else 2048)
         self._drafted = min(drafted, self._passes.width - 1)
         self._adapter = ""
         self._ids: list[int] = []

@@ -145,7 +145,9 @@ def _write_shape(folder: Path, shape: Shape, device: str) -> None:
         config = MptConfig(vocab_size=32768, d_model=2560, n_heads=32, n_layers=32, max_seq_len=2048)
     place = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     with torch.device(place):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.bfloat16
+        )
     model.save_pretrained(folder)
 
 
