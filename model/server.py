@@ -19,6 +19,8 @@ Progress = Callable[[str], None]
 START_S = 180.0
 """Longest wait for a start; loading from a cold disk is what takes time."""
 LOG = "server.log"
+ERROR_LINE, HINT_LINE = "error: ", "hint: "
+"""How a server's last words begin (model/serving.py)."""
 HINT = "adi serve --status"
 
 
@@ -138,7 +140,8 @@ def _launch(choice: ServeChoice, folder: Path, progress: Progress) -> ServerStat
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if os.waitpid(pid, os.WNOHANG) != (0, 0):
-            raise ServerFailed(f"the model server did not start: {_last_words(log)}", f"less {log}")
+            hint = _said(log, HINT_LINE).removeprefix(HINT_LINE) or f"less {log}"
+            raise ServerFailed(f"the model server did not start: {_last_words(log)}", hint)
         state = read_state(folder)
         if state and state.pid == pid and answers(state):
             if state.engine != choice.engine:
@@ -186,13 +189,15 @@ def _client(state: ServerState, timeout_s: float) -> httpx2.Client:
 
 
 def _said(log: Path, beginning: str) -> str:
-    """The first line of a log that begins so."""
-    lines = log.read_text("utf-8", "replace").splitlines()
-    return next((line for line in lines if line.startswith(beginning)), beginning)
+    """The first line of a log that begins so; empty without one."""
+    lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
+    return next((line for line in lines if line.startswith(beginning)), "")
 
 
 def _last_words(log: Path) -> str:
     """The lines of a log that say why, in one line."""
+    if told := _said(log, ERROR_LINE):
+        return told.removeprefix(ERROR_LINE)
     lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
     errors = [line for line in lines if "error" in line.lower()] or lines
     return " / ".join(line.strip() for line in errors[-3:])[:600] or "it left no message"

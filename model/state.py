@@ -26,6 +26,7 @@ class ServerState:
     """Path of the weights: a file, or for engine `torch` a folder."""
     sha256: str
     n_ctx: int
+    """Tokens of the window that was asked for; the model's own may be smaller."""
     threads: int
     started: str
     """UTC, ISO 8601."""

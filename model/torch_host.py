@@ -68,7 +68,6 @@ def _host(choice: ServeChoice, state_dir: Path, ready: Ready) -> Left:
             url, about = address(sock), engine.about
             state = replace(
                 described(choice, url, token, f"{url}/v1"),
-                n_ctx=about.n_ctx,
                 device=about.device,
                 dtype=about.dtype,
             )

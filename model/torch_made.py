@@ -60,7 +60,7 @@ def made(choice: ServeChoice, data_dir: Path, say: Callable[[str], None] = lambd
         ),
         sizes=_sizes(loaded, n_ctx),
         single=single,
-        adapters=Adapters(loaded),
+        adapters=Adapters(model, loaded.names),
     )
 
 

@@ -57,7 +57,7 @@ def test_the_lines_of_the_readme_work_as_they_stand(home: Path, tmp_path: Path) 
         ["bash", "-euo", "pipefail", "-c", f"{shell}\n{sys.executable} {script}\necho\necho ---\n{curl}"],
         env={
             **os.environ,
-            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PATH": path,
             "NO_PROXY": "127.0.0.1",
             "PYTHONUTF8": "1",
         },
@@ -68,7 +68,6 @@ def test_the_lines_of_the_readme_work_as_they_stand(home: Path, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     said, _, answers = done.stdout.partition("\n---\n")
-    assert len(said) > 10
     text, end = json.JSONDecoder().raw_decode(answers)
     chat = json.loads(answers[end:])
     for answer in (text, chat):
