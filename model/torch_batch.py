@@ -6,7 +6,8 @@ live in pages; answers to one prompt share its pages, and later prompts find the
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from transformers.generation.continuous_batching.requests import RequestState
 from transformers.generation.continuous_batching.utils import stream_context
 from transformers.generation.logits_process import LogitsProcessorList
 
+from model import torch_pages
 from model.torch_draw import draw, fill_masks
 from model.torch_row import Row
 from model.torch_schedule import Asked, Book, FairScheduler, SharedCache, Use, child_id
@@ -84,16 +86,22 @@ class Runner(ModelRunner):
     of grammars are filled on the CPU while a GPU works on the forward.
     """
 
-    def __init__(self, vocabulary: int, device: torch.device, rows: int, **kwargs: Any) -> None:
+    def __init__(
+        self, vocabulary: int, device: torch.device, rows: int, *, pages: bool, **kwargs: Any
+    ) -> None:
         super().__init__(do_sample=False, return_logprobs=False, **kwargs)
         self.logits = torch.zeros(rows, vocabulary, dtype=torch.float32, device=device)
         """Raw logits of the rows of the last step that get a token, in the order of the batch."""
+        self.pages = pages
+        """Whether the model attends by model/torch_pages.py."""
 
     def compute_batch(self, model: torch.nn.Module, batch_data: dict[str, Any]) -> None:
         ios = waited(self.inputs_and_outputs)
         stream = ios.compute_stream
         if stream is not None:  # the inputs were copied on the thread's own stream
             stream.wait_stream(torch.cuda.current_stream(stream.device))
+        if self.pages:
+            batch_data["pages"] = torch_pages.plan(ios.requests_in_batch, self.cache, self.logits.device)
         super().compute_batch(model, batch_data)
         futures = [future for future in ios.requests_in_batch if future.has_new_token]
         states = [future.state for future in futures if isinstance(future.state, Asked)]
@@ -129,17 +137,22 @@ class BatchLane:
     def __init__(
         self, model: PreTrainedModel, sizes: BatchSizes, use: Use, attention: str | None = None
     ) -> None:
-        """`attention` is the implementation to run with, by default what the model has now."""
+        """`attention` is the implementation to run with: the model's own, or model/torch_pages.py for sdpa.
+
+        The model has its own again after each step.
+        """
         self._model = model
-        self._attention = attention or model.config._attn_implementation
+        own = model.config._attn_implementation
+        fits = own == "sdpa" and torch_pages.serves(model.config.get_text_config())
+        self.attention = attention or (torch_pages.NAME if fits else own)
         self._use = use
         self._book: Book = {}
         self._serial = 0
         self.steps = 0
         self.tokens_computed = 0
         """Tokens that went through the model, so that sharing can be checked."""
-        self._attend()
-        self.cache, self._scheduler, self._processor = self._build(sizes)
+        with self._attending():
+            self.cache, self._scheduler, self._processor = self._build(sizes)
         self._ios = waited(self._processor.inputs_and_outputs)
         self.capacity = self.cache.num_blocks * PAGE_TOKENS
         """Tokens of the longest row, prompt and answer together."""
@@ -173,6 +186,7 @@ class BatchLane:
         update_cb_config_after_cache_creation(resolved, cache.num_blocks, cache.max_batch_tokens)
         rows = min(sizes.rows, cache.max_batch_tokens)
         scheduler = FairScheduler(cache, resolved.safety_margin, rows)
+        scheduler.indexed = self.attention != torch_pages.NAME
         processor = Processor(
             cache=cache,
             config=config,
@@ -192,6 +206,7 @@ class BatchLane:
             vocabulary,
             model.device,
             rows,
+            pages=not scheduler.indexed,
             logit_processor=nothing,
             cb_config=resolved,
             inputs_and_outputs=processor.inputs_and_outputs,
@@ -229,9 +244,9 @@ class BatchLane:
                 raise RuntimeError("no row could be scheduled")
             batch = [future.state for future in self._ios.requests_in_batch]
             self.tokens_computed += self._ios.total_seqlen_q
-            self._attend()
             self._use(self._scheduler.adapter)
-            self._processor._generation_step(self._model)
+            with self._attending():
+                self._processor._generation_step(self._model)
             self._processor.update_batch()
         except Exception as error:  # noqa: BLE001 - whatever a model raises, rows outside of this batch go on
             self._fail(batch, sentence(error))
@@ -279,10 +294,16 @@ class BatchLane:
         for request_id in [request_id for request_id, row in self._book.items() if row.ended]:
             del self._book[request_id]
 
-    def _attend(self) -> None:
-        """Lanes may compute attention in different ways; setting it walks the model, so only when needed."""
-        if self._model.config._attn_implementation != self._attention:
-            self._model.set_attn_implementation(self._attention)
+    @contextmanager
+    def _attending(self) -> Iterator[None]:
+        """The model with this lane's attention; the fast lane, which shares it, has another."""
+        config = self._model.config
+        own = config._attn_implementation
+        config._attn_implementation = self.attention
+        try:
+            yield
+        finally:
+            config._attn_implementation = own
 
 
 def sentence(error: Exception) -> str:

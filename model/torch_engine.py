@@ -92,7 +92,6 @@ class TorchEngine:
         self._grammars = Grammars(text)
         self._adapters = adapters
         self._single = single
-        self._single_attention = model.config._attn_implementation
         self._batch = None if sizes is None else BatchLane(model, sizes, self._use)
         self._rows_at_once = 2 * sizes.rows if sizes else 1
         n_ctx = about.n_ctx if self._batch is None else min(about.n_ctx, self._batch.capacity)
@@ -274,8 +273,6 @@ class TorchEngine:
 
     def _step_single(self, single: SingleLane, row: Row) -> None:
         try:
-            if self._model.config._attn_implementation != self._single_attention:
-                self._model.set_attn_implementation(self._single_attention)
             self._use(row.job.adapter)
             with torch.no_grad():
                 single.step()

@@ -32,6 +32,7 @@ DECODE_WEIGHT = 2
 """A written token counts as so many read ones when turns are taken between clients."""
 ADAPTER_STEPS = 8
 """Steps that one adapter runs while another waits: switching costs a walk over all layers."""
+UNLIMITED = 1 << 62
 
 
 def child_id(request_id: str, number: int) -> str:
@@ -172,6 +173,8 @@ class FairScheduler(FIFOScheduler):
 
     adapter = ""
     """The adapter of the batch that was scheduled last."""
+    indexed = True
+    """Pages are read through an index that holds so many tokens; model/torch_pages.py needs none."""
 
     def reset(self) -> None:
         super().reset()
@@ -200,13 +203,13 @@ class FairScheduler(FIFOScheduler):
         candidates = self._in_order(here, token_budget)
         gone: set[str] = set()
         scheduled, failed, decoding, queries, reads = self._process_candidates(
-            candidates, token_budget, cache_budget, gone
+            candidates, token_budget, cache_budget if self.indexed else UNLIMITED, gone
         )
         self._cleanup_waiting_queue(gone)
         self._charge(scheduled)
         if not scheduled and failed:
             return None, decoding, 0, 0
-        return scheduled, decoding, queries, reads
+        return scheduled, decoding, queries, reads if self.indexed else 0
 
     def _pick_adapter(self, everyone: list[Asked]) -> None:
         """Stay for some steps, then go on to the adapter that was not used for longest."""
