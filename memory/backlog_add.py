@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from sqlalchemy import insert
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from memory import errors
 from memory.backlog_records import ENDED, Added, NewItem, State
@@ -64,13 +64,9 @@ def _add_page(session: Session, backlog_id: str, page: list[NewItem]) -> Counter
 
 def _newest(session: Session, backlog_id: str, keys: list[str]) -> dict[str, ItemRow]:
     """The newest revision of each key that is known."""
-    last = (
-        select(func.max(ItemRow.id))
-        .where(ItemRow.backlog_id == backlog_id, col(ItemRow.key).in_(keys))
-        .group_by(col(ItemRow.key))
-    )
-    rows = session.exec(select(ItemRow).where(col(ItemRow.id).in_(last)))
-    return {row.key: row for row in rows}
+    query = select(ItemRow).where(ItemRow.backlog_id == backlog_id, col(ItemRow.key).in_(keys))
+    rows = session.exec(query.order_by(col(ItemRow.number)))
+    return {row.key: row for row in rows}  # the last of a key stays
 
 
 def _open(session: Session, known: ItemRow | None, item: NewItem, at: str) -> str:

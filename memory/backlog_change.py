@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import insert, literal, update
+from sqlalchemy import select as columns
 from sqlmodel import Session, col, delete, select
 
 from memory import errors
@@ -74,7 +75,7 @@ def _change(
 ) -> int:
     """Change rows where they lie, with an event for each; there may be very many."""
     session.flush()
-    shown = select(
+    shown = columns(  # sqlmodel has no word for five of them
         col(ItemRow.backlog_id), col(ItemRow.id), literal(at), literal(kind), literal(told, AnyJson)
     ).where(*which)
     session.execute(

@@ -10,10 +10,13 @@ come to a deadlock, because `claim` never waits for an item.
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
+from typing import Final
 
-from sqlalchemy import ColumnElement, and_, or_, update
+from sqlalchemy import bindparam, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from memory import errors
 from memory.backlog_records import BacklogLimits, Idle, Lease, Outcome, Settled, State
@@ -27,7 +30,27 @@ from memory.backlog_rows import (
     stamp,
     write,
 )
-from memory.tables import BacklogEventRow, BacklogRow, ItemRow
+from memory.tables import BacklogEventRow, BacklogRow, ItemRow, Table
+
+_EXPIRED: Final = (
+    select(ItemRow)
+    .where(
+        col(ItemRow.state) == State.RUNNING,
+        or_(col(ItemRow.until) <= bindparam("at"), col(ItemRow.beaten) > bindparam("at")),
+    )
+    .order_by(col(ItemRow.id))
+    .with_for_update(skip_locked=True)
+)
+_BACKLOG: Final = Table.metadata.tables["backlog"]
+_CHARGE: Final = (
+    update(_BACKLOG)
+    .where(_BACKLOG.c.id == bindparam("which"))
+    .values(
+        seconds=_BACKLOG.c.seconds + bindparam("more_s"),
+        tokens=_BACKLOG.c.tokens + bindparam("more"),
+        tries=_BACKLOG.c.tries + bindparam("again"),
+    )
+)
 
 
 def claim(
@@ -47,13 +70,8 @@ def claim(
         return Idle(reason="cancelled", detail=f"backlog {backlog.name} was cancelled")
     if told := spent(backlog):
         return Idle(reason="budget", detail=told)
-    query = select(ItemRow).where(*_waiting(backlog.id, at))
-    if one_per_repo:
-        other = aliased(ItemRow)
-        in_work = select(col(other.repo)).where(col(other.state) == State.RUNNING)
-        query = query.where(or_(col(ItemRow.repo) == "", col(ItemRow.repo).not_in(in_work)))
-    query = query.order_by(col(ItemRow.rank), col(ItemRow.attempts), col(ItemRow.id)).limit(1)
-    row = session.exec(query.with_for_update(skip_locked=True, of=ItemRow)).first()
+    query = _waiting(one_per_repo).with_for_update(skip_locked=True, of=ItemRow)
+    row = session.execute(query, {"backlog": backlog.id, "at": at}).scalars().first()
     if row is None:
         return _idle(session, backlog.id, at, now)
     row.state, row.owner, row.lease_s = State.RUNNING, worker, lease_s
@@ -67,20 +85,28 @@ def claim(
     return _lease(row, backlog)
 
 
-def _waiting(backlog_id: str, at: str) -> tuple[ColumnElement[bool], ...]:
-    """Queued, its wait over, and no older revision of it in work: both would write to one branch."""
-    older = aliased(ItemRow)
+@cache  # to build it takes longer than to run it
+def _waiting(one_per_repo: bool) -> SelectOfScalar[ItemRow]:
+    """Queued, its wait over, and no older revision of it in work: both would write to one branch.
+
+    Takes `backlog` and `at`.
+    """
+    older, other = aliased(ItemRow), aliased(ItemRow)
     in_work = select(col(older.id)).where(
-        col(older.backlog_id) == backlog_id,
+        col(older.backlog_id) == bindparam("backlog"),
         col(older.key) == col(ItemRow.key),
         col(older.state) == State.RUNNING,
     )
-    return (
-        col(ItemRow.backlog_id) == backlog_id,
+    query = select(ItemRow).where(
+        col(ItemRow.backlog_id) == bindparam("backlog"),
         col(ItemRow.state) == State.QUEUED,
-        col(ItemRow.not_before) <= at,
+        col(ItemRow.not_before) <= bindparam("at"),
         or_(col(ItemRow.number) == 1, ~in_work.exists()),
     )
+    if one_per_repo:
+        repos = select(col(other.repo)).where(col(other.state) == State.RUNNING)
+        query = query.where(or_(col(ItemRow.repo) == "", col(ItemRow.repo).not_in(repos)))
+    return query.order_by(col(ItemRow.rank), col(ItemRow.attempts), col(ItemRow.id)).limit(1)
 
 
 def _idle(session: Session, backlog_id: str, at: str, now: datetime) -> Idle:
@@ -96,7 +122,7 @@ def _idle(session: Session, backlog_id: str, at: str, now: datetime) -> Idle:
         if running:
             return Idle(reason="others", detail=f"nothing is queued, {running} running", again_s=1.0)
         return Idle(reason="done", detail="nothing is queued or running")
-    if session.exec(select(ItemRow.id).where(*_waiting(backlog_id, at)).limit(1)).first() is not None:
+    if session.execute(_waiting(False), {"backlog": backlog_id, "at": at}).first() is not None:
         return Idle(reason="repo-busy", detail=f"{queued} wait for a repository in work", again_s=1.0)
     soonest = session.exec(
         select(func.min(ItemRow.not_before)).where(
@@ -196,9 +222,7 @@ def _end(session: Session, row: ItemRow, outcome: Outcome, allowed: BacklogLimit
 def expire(session: Session, now: datetime) -> None:
     """Take back what silent workers hold, in every backlog: one repository may be in several."""
     at = stamp(now)
-    over = or_(col(ItemRow.until) <= at, col(ItemRow.beaten) > at)
-    query = select(ItemRow).where(and_(col(ItemRow.state) == State.RUNNING, over)).order_by(col(ItemRow.id))
-    for row in session.exec(query.with_for_update(skip_locked=True)):
+    for row in session.execute(_EXPIRED, {"at": at}).scalars():
         if row.until > at:  # beaten in the future: the clock was put back
             row.beaten, row.until = at, stamp(now, row.lease_s)
             continue
@@ -265,15 +289,7 @@ def _charge(
     session: Session, backlog_id: str, *, seconds: float = 0.0, tokens: int = 0, tries: int = 0
 ) -> None:
     """Add to what the backlog has used, in the database, because others add at the same time."""
-    session.execute(
-        update(BacklogRow)
-        .where(col(BacklogRow.id) == backlog_id)
-        .values(
-            seconds=col(BacklogRow.seconds) + seconds,
-            tokens=col(BacklogRow.tokens) + tokens,
-            tries=col(BacklogRow.tries) + tries,
-        )
-    )
+    session.execute(_CHARGE, {"which": backlog_id, "more_s": seconds, "more": tokens, "again": tries})
 
 
 def _lease(row: ItemRow, backlog: BacklogRow) -> Lease:

@@ -38,6 +38,25 @@ print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in c
 """
 """Workers: `work` is the body of a function that each of them runs. Prints how many ended badly."""
 
+WORKER = """
+import os, sys
+from memory.backlog import Backlog
+from memory.backlog_records import Idle, Outcome
+from memory.store import Store
+
+place, name, worker, lease_s = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+with Store.open(place) as store:
+    backlog = Backlog.find(store, name)
+    while not isinstance(lease := backlog.claim(worker, lease_s), Idle):
+        print(lease.item.key, flush=True)
+        if lease.item.key.startswith("poison"):
+            os.kill(os.getpid(), 9)
+        if lease.item.key.startswith("hold"):
+            sys.stdin.readline()
+        backlog.settle(lease, Outcome(state="solved", detail=f"by {worker}"))
+"""
+"""Works off what there is; dies of an item named `poison`, waits for a line with one named `hold`."""
+
 
 def fork(place: Path | str, name: str, count: int, folder: Path, work: str) -> None:
     """Run `work` (see FORKED) in that many processes; all must end well."""

@@ -95,6 +95,29 @@ INSERT INTO tombstone VALUES ('261122-aaaaaa', 'run', '2026-11-22T10:00:00.000Z'
 )
 """The same file after the second schema, with a row in each of its tables."""
 
+SCHEMA_3 = (
+    SCHEMA_2
+    + """
+PRAGMA user_version = 3;
+UPDATE alembic_version SET version_num = '0003';
+CREATE TABLE consent (scope VARCHAR NOT NULL, "key" VARCHAR NOT NULL, seq INTEGER NOT NULL,
+    status VARCHAR NOT NULL, "by" VARCHAR NOT NULL, at VARCHAR NOT NULL, policy_version INTEGER NOT NULL,
+    licence VARCHAR NOT NULL, CONSTRAINT pk_consent PRIMARY KEY (scope, "key", seq));
+CREATE TABLE optout (kind VARCHAR NOT NULL, hash VARCHAR NOT NULL, at VARCHAR NOT NULL,
+    CONSTRAINT pk_optout PRIMARY KEY (kind, hash));
+CREATE TABLE export (id VARCHAR NOT NULL, path VARCHAR NOT NULL, at VARCHAR NOT NULL,
+    manifest_sha256 VARCHAR NOT NULL, run_ids JSON NOT NULL, command VARCHAR NOT NULL,
+    CONSTRAINT pk_export PRIMARY KEY (id));
+CREATE INDEX ix_export_path ON export (path);
+INSERT INTO consent VALUES ('repository', '/src/maths', 1, 'granted', 'ada',
+    '2026-11-23T03:47:00.000Z', 1, 'MIT');
+INSERT INTO optout VALUES ('session', '261123-4yvrag', '2026-11-23T03:48:00.000Z');
+INSERT INTO export VALUES ('e1', '/tmp/set', '2026-11-23T03:49:00.000Z', 'ab12',
+    '["261123-4yvrag"]', 'adi data export');
+"""
+)
+"""The same file after the third schema, with a row in each of its tables."""
+
 NEXT = '''
 """Adds a column that may not be null, by the copy and move that SQLite needs."""
 

@@ -1,9 +1,7 @@
 """Group J at the store: claims that race, workers that die or pause, issues that change, unsure effects."""
 
-import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +15,9 @@ from memory.backlog import Backlog
 from memory.backlog_records import Added, BacklogLimits, NewItem, Outcome, State
 from memory.store import Store
 from memory.tables import ItemRow
-from tests.queue_kit import claim_again, fork, idle, new, took
-from tests.store_kit import ROOT, start
+from tests.postgres_kit import place as memory_place
+from tests.queue_kit import WORKER, claim_again, fork, idle, new, took
+from tests.store_kit import start
 
 SOLVED = Outcome(state="solved", detail="it passes")
 CLAIM_ALL = """
@@ -41,23 +40,6 @@ with Store.open(place) as store, open(f"{folder}/{number}", "w") as told:
         backlog.settle(lease, Outcome(state="solved", seconds=2.0, tokens=10))
         print(lease.item.key, lease.fence, file=told)
 """
-WORKER = """
-import os, sys
-from memory.backlog import Backlog
-from memory.backlog_records import Idle, Outcome
-from memory.store import Store
-
-place, name, worker, lease_s = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
-with Store.open(place) as store:
-    backlog = Backlog.find(store, name)
-    while not isinstance(lease := backlog.claim(worker, lease_s), Idle):
-        print(lease.item.key, flush=True)
-        if lease.item.key.startswith("poison"):
-            os.kill(os.getpid(), 9)
-        if lease.item.key.startswith("hold"):
-            sys.stdin.readline()
-        backlog.settle(lease, Outcome(state="solved", detail=f"by {worker}"))
-"""
 EFFECT = """
 import os, sys
 from pathlib import Path
@@ -78,6 +60,16 @@ with Store.open(place) as store:
     done = backlog.done_effect("comment:o/r#1:1", {"url": "https://example.org/c/1"})
     print(effect.state, effect.tries, done.result["url"])
 """
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def place(request: pytest.FixtureRequest) -> Iterator[Path | str]:
+    """As in all tests, with the file in memory where there is room: these are about locks, not disks."""
+    if request.param == "postgres":
+        yield str(request.getfixturevalue("postgres"))
+        return
+    with tempfile.TemporaryDirectory(prefix="adi-queue-", dir=memory_place()) as folder:
+        yield Path(folder) / "adi.db"
 
 
 @pytest.fixture
@@ -297,13 +289,11 @@ def test_memory_j07_an_effect_whose_record_was_lost_is_found_and_not_repeated(
 ) -> None:
     comments = tmp_path / "comments"
     outputs = []
-    for moment in (dies, dies if dies == "before" else "never", "never", "never"):
+    for moment in (dies, "never", "never"):
         with start(EFFECT, str(place), "team", str(comments), moment) as child:
             outputs.append(child.communicate()[0])
-    killed = 1 + (dies == "before")
-    assert outputs[:killed] == [""] * killed
-    assert outputs[killed].startswith(f"unknown {killed + 1} https://example.org")
-    assert outputs[-1].startswith(f"done {killed + 1} https://example.org")
+    url = "https://example.org/c/1"
+    assert outputs == ["", f"unknown 2 {url}\n", f"done 2 {url}\n"]
     assert comments.read_text() == "solved\n"
     with pytest.raises(errors.NotFound, match="no effect 'other' was begun"):
         backlog.done_effect("other")
@@ -325,7 +315,7 @@ def test_memory_j08_a_listing_that_breaks_off_goes_on_where_it_stopped(backlog: 
             backlog.save_cursor("gh:o/r", str(page + 1), done=page == 99)
         return Added(**counts)
 
-    offline, forgotten = 41, 60
+    offline, forgotten, begun = 41, 60, time.process_time()
     with pytest.raises(ConnectionError):
         read()
     cursor = backlog.cursor("gh:o/r")
@@ -337,58 +327,9 @@ def test_memory_j08_a_listing_that_breaks_off_goes_on_where_it_stopped(backlog: 
     forgotten = -1
     assert read() == Added(added=3900, same=100)
     assert backlog.cursor("gh:o/r").done  # type: ignore[union-attr]
-    assert {item.key for item in backlog.each()} == {f"o/r#{number}" for number in range(10_000)}
-
-
-def test_memory_j08_ten_thousand_items_take_little_time(backlog: Backlog) -> None:
-    def cost() -> float:
-        return time.process_time() - begun
-
-    begun = time.process_time()
-    assert backlog.add(new(f"k{number}", "text " * 100) for number in range(10_000)).added == 10_000
-    assert cost() < 10
-    begun = time.process_time()
-    assert sum(1 for _ in backlog.each()) == 10_000
-    assert cost() < 10
-    begun = time.process_time()
+    assert [item.key for item in backlog.each()] == [f"o/r#{number}" for number in range(10_000)]
     for number in range(20):
-        assert took(backlog.claim("w", 60.0, one_per_repo=False)).item.key == f"k{number}"
-    assert backlog.status().counts[State.QUEUED] == 9_980
+        assert took(backlog.claim("w", 60.0)).item.key == f"o/r#{number}"
     assert idle(backlog.claim("w", 60.0, one_per_repo=True)).reason == "repo-busy"
-    assert cost() < 2
-
-
-def test_workers_that_are_killed_at_any_moment_lose_and_repeat_nothing(
-    backlog: Backlog, place: Path | str
-) -> None:
-    backlog.set_limits(BacklogLimits(item_tries=0))
-    backlog.add(new(f"k{number}") for number in range(150))
-    command = [sys.executable, "-c", WORKER, str(place), "team"]
-    for kill in range(4):
-        workers = [
-            subprocess.Popen([*command, f"w{kill}-{one}", "0.5"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            for one in range(2)
-        ]
-        for number, worker in enumerate(workers):
-            assert worker.stdout is not None
-            for _ in range(3 + 2 * kill + number):
-                worker.stdout.readline()
-            time.sleep(0.003 * kill)
-            worker.kill()
-        for worker in workers:
-            worker.communicate()
-    while backlog.status().counts[State.SOLVED] < 150:
-        with start(WORKER, str(place), "team", "last", "5") as child:
-            child.communicate()
-        assert child.returncode == 0
-    kinds = Counter((event.key, event.kind) for event in every_event(backlog))
-    assert {kinds[f"k{number}", "settled"] for number in range(150)} == {1}
-    assert sum(count for (_, kind), count in kinds.items() if kind == "stale") == 0
-    assert os.getpid() == backlog._store._pid
-
-
-def every_event(backlog: Backlog) -> Iterator[object]:
-    after = 0
-    while page := backlog.events(after=after):
-        yield from page
-        after = page[-1].id
+    assert backlog.status().counts[State.QUEUED] == 9_980
+    assert time.process_time() - begun < 20  # seconds of this processor, however busy it is
