@@ -1,9 +1,11 @@
 """Engine `torch` as the HTTP front sees it: queue, turns, cancel, failures, adapters, and its end."""
 
+import copy
 import gc
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -208,6 +210,25 @@ def test_models_the_paged_cache_cannot_serve_go_one_by_one() -> None:
             want = generated(prompt(20, seed), 6, "mpt")
             assert one.ids() == [token for token in want if token not in text.ends]
         assert len(heard[2].ended(2)) == 2
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_model_that_fails_ends_its_answer_and_the_engine_lives(fast: bool) -> None:
+    def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if (args[0] == 260).any():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model: Any = copy.deepcopy(tiny_model()[0])
+    model.get_input_embeddings().register_forward_pre_hook(hook)
+    lane = SingleLane(model, n_ctx=N_CTX) if fast else None
+    failed, fine = Heard(), Heard()
+    with engine(model, single=lane) as served:
+        served.submit(job((1, 260, 2)), failed)
+        [end] = failed.ended()
+        assert (end.reason, "out of memory" in end.error) == ("error", True)
+        served.submit(job(prompt(20), 5), fine)
+        assert fine.ended()[0].reason != "error"
+        assert served.stats().failed == 1
 
 
 def test_texts_and_what_is_served() -> None:
