@@ -166,6 +166,17 @@ def read_head(place: Place) -> Head:
     return Head("", branch)
 
 
+def read_ref(place: Place, name: str) -> str:
+    """Object id of a ref such as `refs/heads/main`; empty where there is none, or refs are kept in tables."""
+    if not _REF_NAME.fullmatch(name) or ".." in name or "/." in name:
+        return ""
+    try:
+        found = _loose(place, name) or _packed(place, name)
+    except RepositoryState:  # a name too long, or no regular file
+        return ""
+    return found if _OBJECT_ID.fullmatch(found) else ""
+
+
 def _loose(place: Place, name: str) -> str:
     for folder in (place.git_dir, place.common_dir):
         path = folder / name
