@@ -132,7 +132,7 @@ class _File:
             config = self.config()
             tensors = self.tensors(config)
             letters = self.letters()
-        except (*_BROKEN, RuntimeError) as error:
+        except Exception as error:  # of gguf, transformers and torch
             raise ModelError(f"{self.source} cannot be read as a {self.arch} model: {error}") from error
         kinds = {name: AS_IS.get(tensor.tensor_type, "BF16") for name, tensor in tensors.items()}
         shapes = {name: tuple(map(int, tensor.shape[::-1])) for name, tensor in tensors.items()}
@@ -160,6 +160,8 @@ class _File:
         arch, names = self.arch, {tensor.name: tensor for tensor in self.reader.tensors}
         if self.value(f"{arch}.rope.scaling.type", "none") != "none":
             raise ValueError("it scales its rotation, which is not converted")
+        if int(self.value(f"{arch}.block_count")) > len(names):
+            raise ValueError("it has fewer tensors than layers")
         heads = int(self.value(f"{arch}.attention.head_count"))
         width = int(self.value(f"{arch}.embedding_length"))
         more = {"attention_bias": "blk.0.attn_q.bias" in names} if arch == "llama" else {}
