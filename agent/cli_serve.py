@@ -40,7 +40,7 @@ def serve(
     model: Annotated[str, typer.Option(help="Name or path of the model; empty: the default.")] = "",
     engine: Annotated[str | None, typer.Option(help="auto, llama or torch.")] = None,
     device: Annotated[str | None, typer.Option(help="Of engine torch, such as cpu or cuda:1.")] = None,
-    quantize: Annotated[str | None, typer.Option(help="Of engine torch: int8 or int4 weights.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="Of engine torch: int8 weights.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     idle: Annotated[float | None, typer.Option(min=0, help="Idle seconds to leave after; 0: never.")] = None,
     status: Annotated[bool, typer.Option("--status", help="Say what runs, and end.")] = False,

@@ -43,7 +43,7 @@ class ModelSettings(Section):
     """Where engine `torch` computes, such as `cpu` or `cuda:1`; empty takes a GPU where there is one."""
     dtype: Literal["", "bfloat16", "float16", "float32"] = ""
     """What engine `torch` computes in; empty takes what suits the device."""
-    quantize: Literal["", "int8", "int4"] = ""
+    quantize: Literal["", "int8"] = ""
     """Bits of the weights of engine `torch`; empty keeps those of `dtype`."""
     name: str = ""
     """Name in the catalogue or on the server, or the path of a GGUF file or, for engine `torch`, of a

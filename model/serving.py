@@ -28,7 +28,7 @@ from model.machine import cores, lacking
 from model.state import ServerState, read_state, write_state
 
 Engine = Literal["llama", "torch"]
-Quantize = Literal["", "int8", "int4"]
+Quantize = Literal["", "int8"]
 Ready = Callable[[ServerState], None]
 LOOPBACK = "127.0.0.1"
 POLL_S = 2.0
@@ -67,7 +67,7 @@ class ServeChoice:
     dtype: str = ""
     """Of engine `torch`, such as `bfloat16`; empty means what suits the device."""
     quantize: Quantize = ""
-    """Of engine `torch`: `int8` or `int4` weights; empty means none."""
+    """Of engine `torch`: `int8` weights; empty means none."""
     fallback: bool = False
     """Engine `torch` only where a GPU holds the model, else engine `llama`."""
 
@@ -264,7 +264,7 @@ def detached(argv: list[str] | None, engine: Engine, host: Callable[[ServeChoice
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("name", "sha256", "device", "dtype"):
         parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--quantize", choices=("", "int8", "int4"), default="")
+    parser.add_argument("--quantize", choices=("", "int8"), default="")
     for name in ("n-ctx", "threads", "port"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--idle", dest="idle_s", type=float, required=True)

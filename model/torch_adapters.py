@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import nn
 
@@ -25,6 +23,10 @@ from model.errors import ModelError, RequestRefused
 from model.store import file_sha256
 from model.torch_files import names_in, quiet
 from model.torch_weights import plain_name
+
+with quiet():  # of torchao, which comes with PEFT
+    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
 LARGEST: Final = 1024
 """Ranks above are refused: no LoRA needs them, and the memory is the server's."""
@@ -58,7 +60,8 @@ _HARMLESS_STARTS: Final = (True, False, None, "gaussian", "eva", "orthogonal")
 class _Spot:
     """One place in the model."""
 
-    parent: nn.Module
+    place: dict[str, nn.Module | None]
+    """The modules of the one above it: a store here takes a tenth of the time that add_module takes."""
     child: str
     base: nn.Module
     adapted: nn.Module
@@ -129,10 +132,10 @@ class Adapters:
         held = self._known(name) if name else None
         if self.used:
             for spot in self._held[self.used].spots:
-                spot.parent.add_module(spot.child, spot.base)
+                spot.place[spot.child] = spot.base
         if held:
             for spot in held.spots:
-                spot.parent.add_module(spot.child, spot.adapted)
+                spot.place[spot.child] = spot.adapted
         self.used = name
 
     def _known(self, name: str) -> _Held:
@@ -282,11 +285,11 @@ def _harvest(model: Any) -> tuple[_Spot, ...]:
     spots = []
     for name in names:
         above, _, child = name.rpartition(".")
-        parent, adapted = model.get_submodule(above), model.get_submodule(name)
+        place, adapted = model.get_submodule(above)._modules, model.get_submodule(name)
         adapted.requires_grad_(False).eval()
-        spots.append(_Spot(parent, child, adapted.get_base_layer(), adapted))
+        spots.append(_Spot(place, child, adapted.get_base_layer(), adapted))
     for spot in spots:
-        spot.parent.add_module(spot.child, spot.base)
+        spot.place[spot.child] = spot.base
     if hasattr(model, "peft_config"):
         del model.peft_config
     return tuple(spots)

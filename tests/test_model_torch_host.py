@@ -279,8 +279,8 @@ def test_the_engine_follows_the_settings(tmp_path: Path, tiny_folder: Path) -> N
     file.write_bytes(b"GGUF")
     assert chosen(name=str(file)).serve().engine == ("torch" if has_gpu() else "llama")
     assert chosen(name=str(tiny_folder)).serve().engine == "torch"  # no other engine reads a folder
-    told = chosen(name=str(file), engine="torch", device="cuda:1", dtype="float16", quantize="int4").serve()
-    assert (told.engine, told.device, told.dtype, told.quantize) == ("torch", "cuda:1", "float16", "int4")
+    told = chosen(name=str(file), engine="torch", device="cuda:1", dtype="float16", quantize="int8").serve()
+    assert (told.engine, told.device, told.dtype, told.quantize) == ("torch", "cuda:1", "float16", "int8")
     assert not told.fallback
     with pytest.raises(ModelMissing):
         chosen(name="/no/such/folder").serve()
