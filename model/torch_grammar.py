@@ -33,6 +33,10 @@ KEPT = 64
 ANSWER_S, START_S, WAIT_S = 6 * CHECK_S, 120.0, 30.0
 """Seconds: for an answer of the process that tries grammars out, whose own limit is processor time; for its
 start; and to wait for one's turn."""
+_WORD, _WORDS = r'[^"\\\x00-\x20\x7F|`]', r'[^"\\\x00-\x1F\x7F|`]'
+_SLICES = [f"{letters}{{1,{most}}}" for letters in (_WORD, _WORDS) for most in (10, 30)]
+"""Parts of the vocabulary that are allowed or not as a whole, before those that the library knows. ADI's own
+grammars end texts at `|` or a fence. Where no part fits, a mask takes ten times as long."""
 _NAMES = {
     "json_schema": "the JSON schema",
     "json_object": "a JSON object",
@@ -177,7 +181,9 @@ class Grammars:
         with self._lock:
             if self._tokenizer is None:
                 ends = sorted(self._text.ends)
-                self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(self._text)), eos_token=ends)
+                wrapped = TokenizerWrapper(_Vocabulary(self._text))
+                slices = [*_SLICES, *LLTokenizer.general_slices()]
+                self._tokenizer = LLTokenizer(wrapped, eos_token=ends, slices=slices)
             return self._tokenizer
 
 
