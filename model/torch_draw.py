@@ -51,7 +51,8 @@ def draw(scores: torch.Tensor, rows: Sequence[Row], masks: torch.Tensor | None =
         if bad:
             row.error = "the model's output is no number (NaN or infinity)"
         elif barred:
-            row.error = "the grammar allows no token here"
+            limit = row.matcher.error if row.matcher is not None else ""
+            row.error = f"the grammar allows no token here{f': {limit}' if limit else ''}"
     return _drawn(packed[0], rows, told)
 
 

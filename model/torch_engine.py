@@ -197,6 +197,7 @@ class TorchEngine:
             self._closing = True
             self._wake.notify_all()
         self._thread.join()
+        self._grammars.close()
 
     # What follows until `_run` is called on clients' threads.
 

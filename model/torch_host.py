@@ -5,6 +5,7 @@ tells where it is only once it can answer. Nothing is compiled or captured befor
 first answers.
 """
 
+import gc
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -99,12 +100,15 @@ def _engine(choice: ServeChoice, data_dir: Path) -> "TorchEngine":
 
     torch.set_num_threads(choice.threads or cores())
     try:
-        return made(choice, data_dir, _say)
+        engine = made(choice, data_dir, _say)
     except torch.OutOfMemoryError as error:
         raise ServerFailed(
             f"{choice.name} does not fit the memory of {choice.device or 'the GPU'}",
             "adi serve --quantize int8",
         ) from error
+    gc.collect()
+    gc.freeze()  # torch's modules live as long as the process: no collection need walk them between two steps
+    return engine
 
 
 def _say(line: str) -> None:
