@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -75,7 +76,7 @@ def serve(told: Mapping[str, Any], lines: TextIO, output: TextIO, bench: Bench |
     with Store.open(store_place(load(None, flags).settings)) as store:
         worker = Worker(
             Backlog(store, told["backlog"]),
-            bench or Bench(rooms(), opener(flags), branches=bool(told["branches"])),
+            replace(bench or Bench(rooms(), opener(flags)), branches=bool(told["branches"])),
             control,
             tell,
             lease_s=float(told["lease_s"]),
