@@ -70,11 +70,15 @@ def serve(
             "quantize": quantize,
             "idle_s": idle,
         }
-        choice = _choice(flags)
-        if env:
-            typer.echo(_exports(choice))
+        asked = any(value is not None for value in flags.values())
+        if env and not asked and (running := find(folder)):
+            typer.echo(_exports(running))
+        elif env:
+            from model.connect import running as started
+
+            typer.echo(_exports(started(_choice(flags), _say)))
         else:
-            raise typer.Exit(_serve(choice, port, folder))
+            raise typer.Exit(_serve(_choice(flags), port, folder))
 
 
 def _choice(flags: Mapping[str, object]) -> "ModelChoice":
@@ -110,12 +114,10 @@ def _serve(choice: "ModelChoice", port: int, folder: Path) -> int:
     return 128 + left.signal if left.signal else 0
 
 
-def _exports(choice: "ModelChoice") -> str:
-    """Lines for a shell; a server is started in the background when none runs, as the agent does."""
-    from model.connect import running
+def _exports(state: "ServerState") -> str:
+    """Lines for a shell."""
     from model.errors import ServerFailed
 
-    state = running(choice, _say)
     if not state.openai:
         raise ServerFailed(
             "the running server was started by an ADI that had no address for OpenAI clients",

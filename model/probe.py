@@ -33,7 +33,10 @@ class Probe:
 
 
 def probe(transport: Transport, name: str) -> Probe:
-    """Asks a server. Raises UnknownModel when it does not serve `name`; empty means its only model."""
+    """Asks a server. Raises UnknownModel when it does not serve `name`; empty means its only model.
+
+    Entries with a `parent` are that model with an adapter (vLLM's field, and ADI's): taken by name alone.
+    """
     entry = _choose(_served(transport), name)
     model = str(entry["id"])
     owner = entry.get("owned_by")
@@ -61,8 +64,9 @@ def _choose(served: list[Json], name: str) -> Json:
     ids = [str(entry["id"]) for entry in served]
     if name in ids:
         return served[ids.index(name)]
-    if not name and len(served) == 1:
-        return served[0]
+    models = [entry for entry in served if not entry.get("parent")]
+    if not name and len(models) == 1:
+        return models[0]
     asked = f"does not serve {name!r}" if name else "serves more than one model, or none"
     raise UnknownModel(f"the server {asked}; it has: {', '.join(ids) or 'nothing'}", "set model.name")
 

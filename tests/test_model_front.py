@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import openai
@@ -9,8 +10,10 @@ import pytest
 
 from model.backend import Grammar, Job
 from model.errors import Overloaded, RequestRefused, ServerFailed
+from model.http import Endpoint, Transport
+from model.probe import probe
 from model.scripted_backend import END, MIDDLE, PREFIX, SUFFIX, Reply, Say
-from tests.front_kit import Address, fronted
+from tests.front_kit import TOKEN, Address, fronted
 
 ASK: Any = [{"role": "system", "content": "short"}, {"role": "user", "content": "add one"}]
 
@@ -214,6 +217,9 @@ def test_models_and_adapters(front: Address, client: openai.OpenAI) -> None:
         assert made.json()["rank"] == 8
         assert [one["id"] for one in http.get("/v1/adapters").json()["data"]] == ["night"]
         assert client.models.retrieve("scripted:night").id == "scripted:night"
+        with closing(Transport(lambda: Endpoint(front.url, TOKEN))) as transport:
+            assert probe(transport, "").model == "scripted", "a model with an adapter is no second model"
+            assert probe(transport, "scripted:night").model == "scripted:night"
         answer = client.completions.create(model="scripted:night", prompt="a")
         assert (last(front).adapter, answer.model) == ("night", "scripted:night")
         client.completions.create(model="scripted", prompt="a", extra_body={"adapter": "night"})

@@ -233,6 +233,8 @@ def test_serve_prints_where_it_is_for_other_programs(
         assert key not in str(status)
         invoke(["serve", "--status"])
         assert f"{url}, engine torch on cpu float32" in capsys.readouterr().out
+        invoke(["serve", "--env"])  # whatever runs, though the default model would be another
+        assert f"export OPENAI_BASE_URL={url}\n" in capsys.readouterr().out
     finally:
         stop(adi_home / "server")
 
