@@ -81,6 +81,7 @@ def serve(told: Mapping[str, Any], lines: TextIO, output: TextIO, bench: Bench |
             tell,
             lease_s=float(told["lease_s"]),
             one_per_repo=bool(told["one_per_repo"]),
+            only=str(told["only"]),
             tell_events=bool(told["events"]),
         )
         tell({"kind": "ready", "name": worker.name, "pid": os.getpid()})

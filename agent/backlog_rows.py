@@ -45,7 +45,8 @@ def rows(stream: BinaryIO, name: str) -> Iterator[Row | Bad]:
         empty = False
         where = f"{name}, row {number} (line {line})"
         yield Bad(where=where, why=data) if isinstance(data, str) else _parsed(where, data)
-    if empty:
+    whole = head.strip()
+    if empty and not (whole.startswith(b"[") and whole.endswith(b"]")):  # a tracker without open issues
         yield Bad(where=name, why="holds no rows")
 
 

@@ -41,6 +41,8 @@ class Orders:
     branches: bool = False
     events: bool = False
     """Tell every event of every run."""
+    only: str = ""
+    """Key of the one item to work on; empty means all."""
     lease_s: float = LEASE_S
     flags: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     command: Sequence[str] = COMMAND
@@ -86,6 +88,10 @@ class Signals:
             signal.signal(number, handler)
 
     def _arrived(self, number: int, _frame: FrameType | None) -> None:
+        self.arrived(number)
+
+    def arrived(self, number: int) -> None:
+        """Count one."""
         self.count += 1
         self.number = self.number or number
 
@@ -149,6 +155,7 @@ class Supervisor:
                 {
                     "backlog": self._backlog.id, "flags": orders.flags, "branches": orders.branches,
                     "one_per_repo": orders.one_per_repo, "events": orders.events, "lease_s": orders.lease_s,
+                    "only": orders.only,
                 }
             )
         )  # fmt: skip

@@ -117,6 +117,8 @@ class Worker:
     name: str = field(default_factory=worker_name)
     lease_s: float = LEASE_S
     one_per_repo: bool = False
+    only: str = ""
+    """Key of the one item to work on, once; empty means whatever comes next."""
     tell_events: bool = False
     failures: int = 0
     """Infra errors in a row."""
@@ -124,20 +126,23 @@ class Worker:
     def work(self) -> str:
         """Take items until there are none, or until told to leave; the reason for leaving."""
         while not self.control.draining.is_set():
-            found = self.patient(
-                lambda: self.backlog.claim(self.name, self.lease_s, one_per_repo=self.one_per_repo)
-            )
+            found = self.patient(self._claim)
             if found is None:
                 break
             if isinstance(found, Lease):
                 self.one(found)
+                if self.only:
+                    return "done"
                 self._rest()
                 continue
             self.tell({"kind": "idle", "reason": found.reason, "detail": found.detail})
-            if found.reason in ("done", "budget", "cancelled"):
+            if self.only or found.reason in ("done", "budget", "cancelled"):
                 return found.reason
             self.control.draining.wait(min(max(found.again_s, 0.05), NAP_S))
         return "stopped" if self.control.stopping.is_set() else "drained"
+
+    def _claim(self) -> Lease | Idle:
+        return self.backlog.claim(self.name, self.lease_s, one_per_repo=self.one_per_repo, only=self.only)
 
     def _rest(self) -> None:
         """After infra errors, wait before the next item: the backlog must not be burnt through."""

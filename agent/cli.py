@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "run": ("agent.cli_run", "run", "Do one task in a git repository and prove the result."),
     "backlog": ("agent.cli_backlog", "app", "Work off a backlog of issues without anybody there."),
+    "worker": ("agent.cli_worker", "worker", "Work on backlogs of a store that machines share."),
     "review": ("agent.cli_review", "review", "Decide on results that wait, one by one."),
     "undo": ("agent.cli_run", "undo", "Take an applied change back."),
     "log": ("agent.cli_log", "log", "List past runs and how they ended."),

@@ -108,15 +108,20 @@ class Backlog:
         """Take issues in, in the order given; any of them again, at any time. Raises BacklogClosed."""
         return backlog_add.add(self._store, self.id, items)
 
-    def claim(self, worker: str, lease_s: float = 120.0, *, one_per_repo: bool = False) -> Lease | Idle:
+    def claim(
+        self, worker: str, lease_s: float = 120.0, *, one_per_repo: bool = False, only: str = ""
+    ) -> Lease | Idle:
         """Take the next item, or hear why there is none.
 
         `one_per_repo`: none whose repository has a running item, of whichever backlog of this store.
+        `only`: the item of this key and no other, where somebody else says who comes next.
         """
         if not lease_s > 0:
             raise ValueError("a lease lasts longer than 0 seconds")
         with self._store.writing(alone=one_per_repo) as session:
-            return backlog_lease.claim(session, self.id, worker, lease_s, one_per_repo=one_per_repo)
+            return backlog_lease.claim(
+                session, self.id, worker, lease_s, one_per_repo=one_per_repo, only=only
+            )
 
     def beat(self, lease: Lease, *, seconds: float = 0.0, tokens: int = 0) -> Lease:
         """Go on holding the item; `seconds` and `tokens` are what this attempt has used by now, as a whole.

@@ -54,7 +54,7 @@ _CHARGE: Final = (
 
 
 def claim(
-    session: Session, backlog_id: str, worker: str, lease_s: float, *, one_per_repo: bool
+    session: Session, backlog_id: str, worker: str, lease_s: float, *, one_per_repo: bool, only: str = ""
 ) -> Lease | Idle:
     """The first item that waits, by priority, then tries, then age; or why there is none.
 
@@ -71,6 +71,8 @@ def claim(
     if told := spent(backlog):
         return Idle(reason="budget", detail=told)
     query = _waiting(one_per_repo).with_for_update(skip_locked=True, of=ItemRow)
+    if only:
+        query = query.where(ItemRow.key == only)
     row = session.execute(query, {"backlog": backlog.id, "at": at}).scalars().first()
     if row is None:
         return _idle(session, backlog.id, at, now)

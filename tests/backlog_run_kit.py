@@ -6,11 +6,12 @@ store, `slow...` takes a second; all others are solved.
 """
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ DRIVE = [
     f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.backlog_run_kit import drive; "
     "sys.exit(drive())",
 ]  # fmt: skip
+CREW = [*DRIVE[:-1], DRIVE[-1].replace("drive", "crew")]
 QUICK = BacklogLimits(item_tries=2, retry_s=0.05, retry_max_s=0.1)
 
 
@@ -81,6 +83,21 @@ def drive() -> int:
         orders = Orders(jobs=int(jobs), command=COMMAND, events=form == "stream-json", lease_s=30.0)
         job = Job(orders, Settings(), Path(out), cast(Format, form), ready=lambda _: None)
         return work(store, Backlog.find(store, name), job)
+
+
+def crew() -> int:
+    """`adi worker --until-done` with such workers: address, jobs and `one` or `many` a repository."""
+    from agent.backlog_dispatch import Crew
+
+    address, jobs, one = sys.argv[1:4]
+
+    def tell(told: Mapping[str, Any]) -> None:
+        sys.stdout.write(f"{json.dumps(told)}\n")
+        sys.stdout.flush()
+
+    orders = Orders(jobs=int(jobs), command=COMMAND, one_per_repo=one == "one", lease_s=3.0)
+    made = Crew(address, orders, directories().logs, tell, until_done=True, look_s=0.5, silent_s=3.0)
+    return made.run()
 
 
 def go() -> Path:

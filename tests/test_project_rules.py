@@ -40,6 +40,7 @@ HOMES = {
     "license_expression": ("feedback/",),
     "markupsafe": ("agent/page", "agent/review_"),
     "peft": ("model/",),
+    "procrastinate": ("agent/backlog_dispatch.py",),
     "prompt_toolkit": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
     "psycopg": ("memory/",),
     "pyarrow": ("feedback/",),
