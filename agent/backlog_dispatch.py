@@ -7,6 +7,7 @@ one per repository runs (`lock`). Jobs of machines that fell silent are closed, 
 """
 
 import asyncio
+import contextlib
 import logging
 import queue
 import signal
@@ -23,6 +24,7 @@ from procrastinate.jobs import Status
 from agent.backlog_run import Orders, Signals, Supervisor
 from memory.backlog import Backlog
 from memory.backlog_records import Item, State
+from memory.errors import StoreBusy, StoreUnavailable
 from memory.store import Store
 
 SCHEMA: Final = "adi_queue"
@@ -102,23 +104,29 @@ class Crew:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, arrived, number)
         async with app.open_async():
-            worker = asyncio.create_task(
-                app.run_worker_async(
-                    queues=[QUEUE], concurrency=self.orders.jobs, install_signal_handlers=False,
-                    stalled_worker_timeout=self.silent_s, delete_jobs="successful",
-                    fetch_job_polling_interval=self.look_s,
-                )
-            )  # fmt: skip
-            try:
-                await self._looking(app, worker, done)
-            finally:
-                worker.cancel()  # fetches no more jobs, and waits for those that run
-                await asyncio.gather(worker, return_exceptions=True)
+            while not await self._shift(app, done):
+                with contextlib.suppress(TimeoutError):  # the server went away; it may come back
+                    await asyncio.wait_for(done.wait(), self.look_s)
+
+    async def _shift(self, app: procrastinate.App, done: asyncio.Event) -> bool:
+        """Work until it is time to leave, which is True, or until the queue's server goes away."""
+        worker = asyncio.create_task(
+            app.run_worker_async(
+                queues=[QUEUE], concurrency=self.orders.jobs, install_signal_handlers=False,
+                stalled_worker_timeout=self.silent_s, delete_jobs="successful",
+                fetch_job_polling_interval=self.look_s,
+            )
+        )  # fmt: skip
+        try:
+            return await self._looking(app, worker, done)
+        finally:
+            worker.cancel()  # fetches no more jobs, and waits for those that run
+            await asyncio.gather(worker, return_exceptions=True)
 
     async def _looking(
         self, app: procrastinate.App, worker: "asyncio.Task[None]", done: asyncio.Event
-    ) -> None:
-        """Give jobs to items that have none, until it is time to leave."""
+    ) -> bool:
+        """Give jobs to items that have none, until it is time to leave; False when the worker's loop died."""
         while not done.is_set() and not worker.done():
             try:
                 waiting, left = await asyncio.to_thread(self._waiting)
@@ -127,13 +135,12 @@ class Crew:
                 for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=self.silent_s):
                     await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=False)
                 if self.until_done and not left:
-                    return
-            except (ConnectorException, OSError) as error:
+                    return True
+            except (ConnectorException, StoreUnavailable, StoreBusy, OSError) as error:
                 self.on_event({"kind": "store-away", "worker": 0, "detail": str(error)})
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(done.wait(), self.look_s)
-            except TimeoutError:
-                continue
+        return done.is_set()
 
     def _waiting(self) -> tuple[list[tuple[str, Item]], int]:
         """Items that nobody works on, and how many are not ended in all."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.adi_kit import adi
 from tests.agent_kit import BUGGY
 from tests.backlog_run_kit import CREW, begun, go, issue, states
 from tests.conftest import RepoFactory
+from tests.postgres_kit import Server
 from tests.queue_kit import idle, took, until
 
 pytestmark = pytest.mark.postgres
@@ -95,6 +97,24 @@ def test_a_worker_drains_at_sigterm(make_repo: RepoFactory, postgres: str) -> No
         worker.send_signal(signal.SIGTERM)
         assert ended(worker)[0] == 143
         assert states(backlog) == {"slow": "solved", "wait": "queued"}
+
+
+def test_a_server_that_goes_away_midway_costs_nothing(
+    make_repo: RepoFactory, postgres: str, postgres_server: Server
+) -> None:
+    with Store.open(postgres) as store:
+        backlog = Backlog.create(store, "b", limits=LIMITS)
+        take_in(backlog, "s", [issue(key, make_repo(BUGGY)) for key in ("wait", "good")])
+    worker = crew(postgres)
+    until(lambda: begun() == ["wait"], 60)
+    postgres_server.stop()
+    time.sleep(1.0)
+    go().touch()
+    time.sleep(1.0)
+    postgres_server.start()
+    assert ended(worker)[0] == 0
+    with Store.open(postgres) as store:
+        assert set(states(Backlog.find(store, "b")).values()) == {"solved"}
 
 
 def test_the_queues_tables_are_made_once_and_apart(postgres: str) -> None:

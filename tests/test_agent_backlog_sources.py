@@ -110,7 +110,8 @@ def test_a_list_that_is_cut_off_gives_what_was_whole(repo: Path) -> None:
     assert len(bad) == 1
     assert "begins and does not end" in bad[0]
     assert ", row 3 (line" in bad[0]
-    for nothing in ("", "  \n ", "[]"):
+    assert parted(read("-", repo=repo, stdin=io.BytesIO(b"[]\n"))) == ([], [])
+    for nothing in ("", "  \n "):
         assert parted(read("-", repo=repo, stdin=io.BytesIO(nothing.encode()))) == (
             [],
             ["stdin: holds no rows"],
@@ -187,7 +188,7 @@ def test_any_objects_come_back_as_they_were(found: list[Any], indent: int | None
     )
     back = list(rows(io.BytesIO(text.encode()), "f"))
     assert [row.value for row in back if isinstance(row, Row)] == found
-    assert len(back) == max(1, len(found))
+    assert len(back) == (len(found) or int(not listed))  # an empty list is a tracker without issues
 
 
 @settings(max_examples=100, deadline=None)
