@@ -39,6 +39,7 @@ ready: setup
 
 test: setup postgres browser
 	@$(MAKE) --no-print-directory ready || echo 'test: what is missing is skipped, and the reason told'
+	@$(BIN)/adi model pull qwen2.5-coder-0.5b || echo 'test: the tests of engine torch on real weights are skipped'
 	@echo 'test: all tests, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
 
