@@ -4,6 +4,7 @@ It may be written at any time and again: what is there is replaced whole, and a 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,8 +89,9 @@ def write(store: Store, told: Told, folder: Path) -> list[Path]:
     for result in latest(told.results):
         place = folder / "runs" / f"{result.run_id}.html"
         if result.run_id and not place.exists():
-            run = store.run(result.run_id)
-            put(place, page(run, store.events(run.id), result.patch or b""))
+            with suppress(NotFound):  # a person had the run forgotten
+                run = store.run(result.run_id)
+                put(place, page(run, store.events(run.id), result.patch or b""))
     return write_all(folder, told.results, told.head)
 
 

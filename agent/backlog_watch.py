@@ -95,5 +95,5 @@ class Watch:
         self.failed_before |= purpose == "gather" and not result.passed
         tests = result.tests_passed + result.tests_failed
         if purpose != "candidate":
-            passed = "passes" if result.passed else "fails"
-            self.tests = f"{result.tests_passed}/{tests}" if tests else passed
+            passed = "check passes" if result.passed else "check fails"
+            self.tests = f"tests {result.tests_passed}/{tests}" if tests else passed

@@ -125,7 +125,7 @@ class Board:
         again = f" (try {row.attempt})" if row.attempt > 1 else ""
         line = Text("  ").append(key).append(again, style="dim").append(f"  {inert_line(row.step)}")
         if row.tests:
-            line.append(f"  tests {row.tests}")
+            line.append(f"  {inert_line(row.tests)}")
         return line.append(f"  {clock(time.monotonic() - row.began)}", style="dim")
 
 
@@ -176,5 +176,5 @@ def _settled(told: Mapping[str, Any], key: str, detail: str) -> Text:
     text = Text(f"{mark} ", style=style).append(key, style="bold").append(f" {said}")
     if detail:
         text.append(f": {detail}")
-    tests = f"  tests {told['tests']}" if told.get("tests") else ""
+    tests = f"  {inert_line(str(told['tests']))}" if told.get("tests") else ""
     return text.append(f"{tests}  {seconds(float(told['seconds']))}", style="dim")
