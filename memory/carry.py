@@ -1,7 +1,8 @@
 """What must not be lost when another store takes the place of this one: no, and what was forgotten.
 
 A backup that is older than a refusal, an opt-out or a tombstone would undo it. So the decisions, the list of
-those who opted out, the tombstones and the data sets that were written are carried into what is put in place.
+those who opted out, the tombstones, the data sets that were written and the looks at held-out tasks are carried
+into what is put in place.
 """
 
 import os
@@ -18,9 +19,13 @@ KEYS: Final = {
     "tombstone": ("id",),
     "optout": ("kind", "hash"),
     "export": ("id",),
+    "gate_use": ("key",),
     "consent": ("scope", "key", "status", "by", "at", "policy_version", "licence"),
 }
 """Table -> what makes two of its rows the same."""
+
+NEWER: Final = {"tombstone": "at", "gate_use": "ended"}
+"""Table -> the column that says which of two rows of one thing stays: the later one."""
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -49,7 +54,7 @@ def _read(old: sqlite3.Connection, table: str, rows: list[dict[str, Any]]) -> No
 def carry(rows: Rows, new: Path) -> dict[str, int]:
     """Add the rows to a store that nobody uses, brought up to date first. Table -> rows that it did not have.
 
-    Of two tombstones of one thing the later stays. Decisions of both stores are put in the order of time, so
+    Of two tombstones of one thing the later stays, of one look that with its verdict. Decisions of both stores are put in the order of time, so
     that the newest counts; of two at one moment the refusal.
     """
     if not rows:
@@ -71,7 +76,7 @@ def _add(connection: sqlite3.Connection, table: str, rows: list[dict[str, Any]])
     before = len(merged)
     for row in rows:
         known = merged.get(_key(table, row))
-        if known is None or (table == "tombstone" and row["at"] > known["at"]):
+        if known is None or (table in NEWER and row[NEWER[table]] > known[NEWER[table]]):
             merged[_key(table, row)] = row
     everything = _numbered([*merged.values()]) if table == "consent" else [*merged.values()]
     connection.execute(f'DELETE FROM "{table}"')

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from memory import errors
 from memory.engine import APPLICATION_ID
 
-HEAD = 4
+HEAD = 5
 """The newest revision in memory/migrations/versions, as a number."""
 
 SCRIPTS = Path(__file__).parent / "migrations"

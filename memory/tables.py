@@ -204,6 +204,26 @@ class ExportRow(Table, table=True):
     command: str = Field(sa_type=AnyText)
 
 
+class GateUseRow(Table, table=True):
+    """One look at held-out tasks, never removed: what was seen stays seen."""
+
+    __tablename__ = "gate_use"
+
+    id: str = Field(primary_key=True)
+    key: str = Field(unique=True)
+    """Hash of what makes two looks one: kind, models, tasks and plan."""
+    at: str
+    kind: str
+    old: str = Field(sa_type=AnyText)
+    new: str = Field(sa_type=AnyText)
+    tasks: list[str] = Field(sa_type=AnyJson)
+    look: int
+    alpha: float
+    ended: str = ""
+    verdict: str = ""
+    report: dict[str, Any] = Field(sa_type=AnyJson)
+
+
 class BacklogRow(Table, table=True):
     """A list of issues to work off; what was spent is the sum over all claims of its items."""
 
