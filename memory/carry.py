@@ -1,8 +1,8 @@
 """What must not be lost when another store takes the place of this one: no, and what was forgotten.
 
 A backup that is older than a refusal, an opt-out or a tombstone would undo it. So the decisions, the list of
-those who opted out, the tombstones, the data sets that were written and the looks at held-out tasks are carried
-into what is put in place.
+those who opted out, the tombstones, the data sets that were written and the looks at held-out tasks are
+carried into what is put in place.
 """
 
 import os
@@ -54,8 +54,8 @@ def _read(old: sqlite3.Connection, table: str, rows: list[dict[str, Any]]) -> No
 def carry(rows: Rows, new: Path) -> dict[str, int]:
     """Add the rows to a store that nobody uses, brought up to date first. Table -> rows that it did not have.
 
-    Of two tombstones of one thing the later stays, of one look that with its verdict. Decisions of both stores are put in the order of time, so
-    that the newest counts; of two at one moment the refusal.
+    Of two tombstones of one thing the later stays, of one look that with its verdict. Decisions of both
+    stores are put in the order of time, so that the newest counts; of two at one moment the refusal.
     """
     if not rows:
         return {}

@@ -21,7 +21,7 @@ from memory.store import Store
 from memory.tables import GateUseRow
 
 Kind = Literal["gate", "same"]
-"""`gate` compares two models, `same` the old one with itself: nobody can be promoted by it, it costs nothing."""
+"""`gate` compares two models; `same` the old one with itself, which promotes nobody and costs nothing."""
 
 
 class GateUse(Record):
@@ -56,7 +56,7 @@ def begin(
     kind: Kind = "gate",
     plan: str = "",
 ) -> GateUse:
-    """Write down that these tasks are about to be looked at. `charge` turns the number of the look into its level.
+    """Write down that these tasks are about to be looked at. `charge` gives the level of a look by number.
 
     `plan` names seeds, samples and budget: the same models on the same tasks with the same plan are the same
     look, however often it is resumed, and give what was written then. Raises what `charge` raises; nothing is

@@ -46,6 +46,7 @@ HOMES = {
     "pyarrow": ("feedback/",),
     "pydantic_settings": ("agent/settings",),
     "rich": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
+    "scipy": ("model/gate",),
     "sqlalchemy": ("memory/",),
     "sqlmodel": ("memory/",),
     "tenacity": ("model/retry.py", "sandbox/retry.py"),
