@@ -137,7 +137,7 @@ def main() -> int:
         raise SystemExit("error: ADI_BENCH names no folder with humaneval/humaneval.jsonl")
     lines = rows.read_text("utf-8").splitlines()[: given.tasks] if given.tasks else []
     tasks = [json.loads(line) for line in lines]
-    settings = load(None, {"model": {"name": given.model or None, "n_ctx": 4096, "idle_s": 0}}).settings
+    settings = load(None, {"model": {"name": given.model or None, "n_ctx": 4096}}).settings
     choice = choice_of(settings, directories()).serve()
     prompts = [ASK.format(task["prompt"]) for task in tasks]
     out = given.out.open("w", encoding="utf-8") if given.out else sys.stdout
