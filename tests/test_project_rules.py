@@ -24,7 +24,7 @@ ALLOWED = {
 
 HOMES = {
     "alembic": ("memory/",),
-    "datasets": ("feedback/",),
+    "datasets": ("feedback/", "model/train"),
     "datasketch": ("feedback/",),
     "detect_secrets": ("feedback/",),
     "docker": ("sandbox/",),
@@ -39,6 +39,7 @@ HOMES = {
     "junitparser": ("agent/backlog_",),
     "license_expression": ("feedback/",),
     "markupsafe": ("agent/page", "agent/review_"),
+    "matplotlib": ("model/train_curves.py",),
     "peft": ("model/",),
     "procrastinate": ("agent/backlog_dispatch.py",),
     "prompt_toolkit": ("agent/cli", "agent/display", "agent/person", "agent/repl"),
