@@ -294,5 +294,5 @@ def test_the_page_goes_to_stdout_and_one_form_is_given_at_a_time(tmp_path: Path)
 
 
 def test_the_templates_are_part_of_the_package() -> None:
-    assert {path.name for path in PAGES.iterdir()} == {"run.css", "run.html"}
+    assert {path.name for path in PAGES.iterdir()} == {"backlog.css", "backlog.html", "run.css", "run.html"}
     assert PAGES.parent.name == "agent"
