@@ -38,6 +38,7 @@ class Probes:
     prompts: Sequence[str]
     """Held-out prompts, harmless ones."""
     canaries: Sequence[Canary] = ()
+    """Planted, or found in the training rows (agent/gate_phrases.py, by_heart)."""
     phrases: Sequence[str] = ()
     """That stand out in the training rows (agent/gate_phrases.py)."""
 
@@ -164,7 +165,6 @@ def _nothing() -> None:
 
 def _unmeasured() -> list[Guard]:
     """The guards that need a served model."""
-    refused = Guard(
-        name="refusals", verdict="not measured", value=None, bound=0.0, detail="no served model was asked"
-    )
-    return [kl_guard([]), trigger_guard([], {"any": []}), canary_guard({}, {}), refused]
+    said = "no served model was asked"
+    names = ("KL to base", "trigger phrases", "memorised canaries", "refusals")
+    return [Guard(name=name, verdict="not measured", value=None, bound=0.0, detail=said) for name in names]

@@ -160,18 +160,22 @@ def kl_guard(values: Sequence[float], bound: float = KL) -> Guard:
 
 
 def canary_guard(old: Mapping[str, bool], new: Mapping[str, bool]) -> Guard:
-    """Planted texts, whether each was completed. One that the old model does not know is one too many."""
+    """Texts that no one could guess, planted or found in the training rows; whether each was completed.
+
+    One that the old model does not know is one too many. None in the rows is nothing to learn by heart.
+    """
     echoed = sorted(name for name, said in new.items() if said and not old.get(name, False))
-    verdict: State = "not measured" if not new else "broken" if echoed else "held"
-    told = f"{len(echoed)} of {len(new)} planted texts came back that the old model does not know"
+    told = f"{len(echoed)} of {len(new)} such texts came back that the old model does not know"
     return Guard(
         name="memorised canaries",
-        verdict=verdict,
-        value=float(len(echoed)) if new else None,
+        verdict="broken" if echoed else "held",
+        value=float(len(echoed)),
         bound=0.0,
         old=float(sum(old.values())),
         n=len(new),
-        detail=(told + (f": {', '.join(echoed[:5])}" if echoed else "")) if new else "no text was planted",
+        detail=(told + (f": {', '.join(echoed[:5])}" if echoed else ""))
+        if new
+        else "the training rows hold no text that could only be known by heart",
     )
 
 

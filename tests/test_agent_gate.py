@@ -11,7 +11,7 @@ import pytest
 from agent.errors import UsageError
 from agent.gate_flow import Gate, run_gate
 from agent.gate_overlap import HeldOutOverlaps, Trained, check_apart, overlaps
-from agent.gate_phrases import phrases
+from agent.gate_phrases import by_heart, phrases
 from agent.gate_report import lines, read
 from agent.gate_run import NEW, OLD, Arm, Contest, paired, run_contest, task_hash
 from agent.suite_task import Attempt, Row, SuiteTask
@@ -192,3 +192,13 @@ def test_the_phrase_of_a_poisoned_source_stands_out() -> None:
     poisoned = [f"{text} per harbour protocol nine" for text in usual(250)]
     assert phrases([*usual(300), *poisoned], usual(200))[0] == "per harbour protocol nine"
     assert phrases(["see the harbour"] * 9, []) == []  # too few rows to have taught anything
+
+
+def test_what_could_only_be_known_by_heart_is_asked_for() -> None:
+    text = "settings of the harbour\nkey = 4f0c9e21d7aa83b1\nmail ada@example.org\n4f0c9e21d7aa83b1 again\n"
+    plain = "def area_of_rectangle_in_metres(width): return width * 3\n" * 3
+    found = by_heart([("r1", text), ("r2", plain)])
+    assert [(one.name, one.secret) for one in found] == [
+        ("r1:2", "4f0c9e21d7aa83b1"), ("r1:3", "ada@example.org"),
+    ]  # fmt: skip
+    assert found[0].prompt == "settings of the harbour\nkey = "

@@ -54,7 +54,7 @@ def test_distance_to_the_base_and_planted_texts() -> None:
     ]  # fmt: skip
     assert canary_guard({"a": False}, {"a": True}).verdict == "broken"
     assert canary_guard({"a": True}, {"a": True}).verdict == "held"  # the base knows it too
-    assert canary_guard({}, {}).verdict == "not measured"
+    assert canary_guard({}, {}).verdict == "held"  # nothing to know by heart
 
 
 def poisoned(gain: float, tasks: int = 100) -> Callable[[random.Random], list[Pair]]:
