@@ -137,9 +137,8 @@ def _attend(job: Job, lock: IO[str], tell: Callable[[Event], None]) -> None:
                 _close(process.stdin)
     finally:
         _close(process.stdin)
-        if sys.exc_info()[0] is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         _close(process.stdout)
     if isinstance(last, Failed):

@@ -8,7 +8,9 @@ import errno
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from model.errors import ModelError, NoSpace
@@ -58,11 +60,10 @@ def main(work: Path) -> int:
         rows_sha256 = (work / ROWS).read_text("ascii").strip()
         run(job, read(work), tell, asked.is_set, rows_sha256=rows_sha256)
     except Exception as error:  # noqa: BLE001 - of every library on the way; told to who started this
-        import traceback
-
-        traceback.print_exc()
         found = failure(error)
         tell(Failed(error=type(found).__name__, message=found.message, hint=found.hint))
+        with suppress(OSError):  # the log's disk may be full
+            traceback.print_exc()
         return 1
     return 0
 

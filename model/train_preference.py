@@ -69,6 +69,9 @@ class _Ready:
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """None: what an adapter is, its facts say."""
+
     def compute_loss(
         self,
         model: Any,
@@ -103,7 +106,7 @@ def kto(
 ) -> Kto:
     """Raises RowsRefused when all answers are to one prompt."""
     asked, (good, bad) = watched.settings.kto, weights(rows)
-    told = arguments(watched, asked.epochs, asked.lr, max(2, watched.settings.micro_rows))
+    told = arguments(watched, len(rows), asked.epochs, asked.lr, max(2, watched.settings.micro_rows))
     config = KTOConfig(
         **told | {"train_sampling_strategy": "sequential"},  # TRL wants the order that others were drawn in
         beta=asked.beta,
@@ -128,7 +131,7 @@ def dpo(
 ) -> Dpo:
     """The rows' prompts are the same on both sides."""
     asked = watched.settings.dpo
-    told = arguments(watched, asked.epochs, asked.lr, watched.settings.micro_rows)
+    told = arguments(watched, len(rows), asked.epochs, asked.lr, watched.settings.micro_rows)
     table = Dataset.from_dict(
         {
             "chosen_ids": [list(row.chosen.ids) for row in rows],

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,10 @@ from typing import Any, Final, get_args
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.trainer_callback import PrinterCallback
 
 from model import train_corpus, train_curves, train_preference, train_sft
+from model.errors import NoSpace
 from model.machine import cores
 from model.store import file_sha256
 from model.torch_files import quiet
@@ -69,6 +72,7 @@ def run(job: Job, rows: Rows, tell: Tell, stop: Callable[[], bool], *, rows_sha2
     torch.set_num_threads(job.settings.threads or max(1, cores() // processes))
     stages = _fitted(job, rows)
     state = _ready(job, tell, stop, rank, processes, rows_sha256)
+    _check_room(job, trainable(state.model))
     if rows.documents:
         stages = {"corpus": _corpus(state, rows), **stages}
     for stage in get_args(Stage):
@@ -109,6 +113,15 @@ def _ready(
         model.enable_input_require_grads()  # else nothing before the first layer has a gradient to bring back
     text = Text(loaded.tokenizer, job.fim, ends=frozenset(loaded.ends))
     return _Run(job, tell, stop, loaded, text, model, rank, processes, rows_sha256)
+
+
+def _check_room(job: Job, parameters: int) -> None:
+    """Raises NoSpace where two checkpoints, each with an optimizer of two numbers a weight, do not fit."""
+    need, free = parameters * 4 * 3 * 2, shutil.disk_usage(job.work).free
+    if free < need:
+        raise NoSpace(
+            f"checkpoints take {need / 1e6:.0f} MB and the disk has {free / 1e6:.0f}", "free some space"
+        )
 
 
 def trainable(model: Any) -> int:
@@ -155,6 +168,7 @@ def _stage(state: _Run, stage: Stage, rows: Fit[Any]) -> None:
     )  # fmt: skip
     with quiet():
         trainer = _trainer(state, watched, Watch(watched, began), rows)
+        trainer.remove_callback(PrinterCallback)
         trainable(state.model)
         before = _print_of(state.model)
         state.model.train()

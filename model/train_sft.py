@@ -50,6 +50,9 @@ class Sft(SFTTrainer):  # type: ignore[misc]
         self._on = watched
         super().__init__(**more)
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """None: what an adapter is, its facts say."""
+
     def compute_loss(
         self,
         model: Any,
@@ -81,7 +84,8 @@ def trainer(
 ) -> Sft:
     """A trainer of answers, or with `corpus` of continued training, whose rows are in their order."""
     asked = watched.settings
-    told = arguments(watched, asked.epochs, asked.rate(), asked.micro_rows)
+    epochs = asked.epochs if corpus is None else 1
+    told = arguments(watched, len(rows), epochs, asked.rate(), asked.micro_rows)
     optimizer = asked.optimizer
     if corpus is not None:
         optimizer = corpus.optimizer
@@ -101,8 +105,8 @@ def trainer(
 
 
 def schedule(corpus: Corpus, rate: float) -> dict[str, Any]:
-    """One pass over the rows in their order, the rate re-warmed and re-decayed, or low throughout."""
-    told: dict[str, Any] = {"num_train_epochs": 1, "train_sampling_strategy": "sequential"}
+    """The rows in their order, the rate re-warmed and re-decayed, or low throughout."""
+    told: dict[str, Any] = {"train_sampling_strategy": "sequential"}
     if corpus.schedule == "constant":
         return {**told, "learning_rate": rate * FLOOR, "lr_scheduler_type": "constant", "warmup_steps": 0}
     return {

@@ -148,18 +148,24 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def arguments(on: Watched, epochs: int, rate: float, micro: int) -> dict[str, Any]:
-    """What all trainers are told. Each value that differs from a default has its reason in learning.md 5."""
+def arguments(on: Watched, rows: int, epochs: int, rate: float, micro: int) -> dict[str, Any]:
+    """What all trainers are told.
+
+    The rate begins at 0 where it rises at all, so that the first of few steps would be lost: a share of less
+    than one step is none.
+    """
     asked = on.settings
     whole = asked.checkpointing
+    together = max(1, asked.batch_rows // (micro * on.processes))
+    steps = epochs * math.ceil(rows / (micro * on.processes * together))
     return {
         "output_dir": str(on.folder),
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": max(1, asked.batch_rows // (micro * on.processes)),
+        "gradient_accumulation_steps": together,
         "num_train_epochs": epochs,
         "learning_rate": rate,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": asked.warmup,  # below 1 it is a share
+        "warmup_steps": int(asked.warmup * steps),
         "weight_decay": asked.weight_decay,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # on, it shows the last loss that was a number
