@@ -24,6 +24,7 @@ from model.http import Endpoint, Transport
 from model.scripted_backend import ScriptedBackend
 from model.torch_adapters import Adapters
 from tests.front_kit import TOKEN, listening
+from tests.test_model_front_llama import NAME, native  # noqa: F401 - a fixture
 from tests.test_model_torch_engine_adapters import saved
 from tests.torch_engine_kit import engine, tiny_model
 
@@ -80,6 +81,18 @@ def test_a_server_that_ignores_adapters_is_found_out() -> None:
         old, new = Voice(http, "scripted"), Voice(http, "scripted:one")
         with pytest.raises(AdapterNotServed, match="answers as scripted does"):
             check_served(new, old, "one", "0" * 64, PROMPTS)
+
+
+@pytest.mark.engine
+def test_probabilities_are_read_from_llama_cpp_too(native: str) -> None:  # noqa: F811
+    with closing(Transport(lambda: Endpoint(native, TOKEN))) as http:
+        voice = Voice(http, NAME)
+        steps = voice.steps("def f(", 3)
+        assert all(len(step.top) >= 10 for step in steps)
+        assert steps[0].before == ""
+        kl = divergence(voice, voice, PROMPTS[:2], 2)
+        assert len(kl) >= 2
+        assert max(kl) < 1e-3
 
 
 def test_planted_texts_and_refusals_are_counted() -> None:
