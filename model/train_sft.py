@@ -68,7 +68,9 @@ class Sft(SFTTrainer):  # type: ignore[misc]
         learned = (
             (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         )
-        loss = -(scores.sum(dim=1) * weights.to(scores)).sum() / torch.as_tensor(learned).clamp(min=1)
+        loss: torch.Tensor = -(scores.sum(dim=1) * weights.to(scores)).sum() / torch.as_tensor(learned).clamp(
+            min=1
+        )
         self._on.check(loss)
         self._on.tokens += int(inputs["attention_mask"].sum())
         return loss * self._on.processes  # gradients are averaged over the processes
