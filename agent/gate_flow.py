@@ -16,7 +16,7 @@ from memory.store import Store
 from model.gate import find
 from model.gate_guards import Guard, canary_guard, kl_guard, rate, trigger_guard, work_guards
 from model.gate_probe import Canary, Voice, check_served, divergence, echoed, refusals
-from model.gate_verdict import MARGIN, Terms, decide
+from model.gate_verdict import MARGIN, Decision, Terms, decide
 from model.gate_wear import alpha_of
 
 TOKENS: Final = 8
@@ -130,19 +130,7 @@ def run_gate(
 
     user = ran(gate.user, "user")
     general = ran(gate.general, "general") if gate.general is not None else None
-    every = [user, *([general] if general else [])]
-    guards = [
-        *work_guards(*(work_of([row for rows in every for row in rows[arm]]) for arm in (OLD, NEW))),
-        *(gate.probes.guards() if gate.probes else _unmeasured()),
-    ]
-    alpha = look.alpha or alpha_of(1)  # the old model against itself is held to what a first look is
-    terms = Terms(alpha=alpha, margin=gate.margin, general=not gate.alone, waived=gate.waived)
-    decision = decide(
-        find(paired(gate.user, user)),
-        find(paired(gate.general, general)) if gate.general is not None and general is not None else None,
-        guards,
-        terms,
-    )
+    decision = _decided(gate, look.alpha, user, general)
     report = GateReport(
         look=look,
         decision=decision,
@@ -157,6 +145,24 @@ def run_gate(
     write(report, gate.folder)
     finish(store, look.id, decision.verdict, decision.model_dump(mode="json"))
     return report
+
+
+def _decided(
+    gate: Gate, alpha: float, user: dict[str, list[Row]], general: dict[str, list[Row]] | None
+) -> Decision:
+    """From the rows of both arms to the verdict; `general` is None where no general set was run."""
+    every = [user, *([general] if general else [])]
+    guards = [
+        *work_guards(*(work_of([row for rows in every for row in rows[arm]]) for arm in (OLD, NEW))),
+        *(gate.probes.guards() if gate.probes else _unmeasured()),
+    ]
+    level = alpha or alpha_of(1)  # the old model against itself is held to what a first look is
+    return decide(
+        find(paired(gate.user, user)),
+        find(paired(gate.general, general)) if gate.general is not None and general is not None else None,
+        guards,
+        Terms(alpha=level, margin=gate.margin, general=not gate.alone, waived=gate.waived),
+    )
 
 
 def _nothing() -> None:
