@@ -8,6 +8,7 @@ that was asked for.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from agent.backlog_watch import Watch
 from agent.environment import DependenciesMissing
 from agent.errors import NEEDS_PERSON, USAGE, exit_code_of, sentence
 from agent.inert import inert_line
+from agent.origin import origin_of
 from agent.percolate import Listener
 from agent.person import Person, Unattended
 from agent.session import Outcome as Ended
@@ -71,6 +73,7 @@ def _run(bench: Bench, lease: Lease, watch: Watch, own: Room) -> tuple[Ended, by
     with bench.open(own.repo, Unattended(accept=True), (watch.on_event,), lease) as session:
         # What is kept beside the copy goes with it; the change itself is in the store.
         session.places = replace(session.places, data=own.folder)
+        session.origin = partial(origin_of, copy_of=own.copy_of)
         told = lease.item
         prompt = f"{told.title.strip()}\n\n{told.body.strip()}".strip()
         checks = tuple(check.command for check in told.checks)

@@ -19,6 +19,7 @@ from feedback.permission import has_no_train
 from memory.records import Stop
 from memory.store import Store
 from sandbox.privatecopy import private_copy
+from sandbox.repository import locate
 
 LOCK: Final = ".lock"
 NO_TRAIN: Final = Path(".adi") / "no-train"
@@ -34,6 +35,8 @@ class Room:
     """The commit that it was made from."""
     folder: Path
     """Holds the copy and what else the run keeps on disk."""
+    copy_of: str
+    """Root of the user's, as its own runs know it."""
 
 
 @contextlib.contextmanager
@@ -50,7 +53,7 @@ def room(rooms: Path, name: str, repo: Path, base: str) -> Iterator[Room]:
             if has_no_train(str(repo)):  # a word against use counts for copies too, committed or not
                 (place / NO_TRAIN).parent.mkdir(exist_ok=True)
                 (place / NO_TRAIN).touch()
-            yield Room(place, commit, folder)
+            yield Room(place, commit, folder, str(locate(repo).root))
         finally:
             _remove(folder, lock)
 

@@ -63,6 +63,7 @@ def _chosen(store: "Store", runs: Sequence[str], session: str, repo: Path | None
     """Raises UsageError unless exactly one way to choose was used; NotFound, Ambiguous, NotARepository."""
     from agent import data_named
     from agent.errors import UsageError
+    from memory.copies import runs_of
     from memory.forget import runs_by
 
     if sum(map(bool, (runs, session, repo is not None, author.strip()))) != 1:
@@ -74,7 +75,7 @@ def _chosen(store: "Store", runs: Sequence[str], session: str, repo: Path | None
         return Chosen([run for run, of in data_named.sessions(store).items() if of == name], "session", name)
     if repo is not None:
         name = data_named.root(store, repo)
-        return Chosen([run.id for run in reversed(store.runs(name, limit=0))], "repository", name)
+        return Chosen([run.id for run in reversed(runs_of(store, name, limit=0))], "repository", name)
     if author:
         return Chosen(runs_by(store, author), "author", author)
     return Chosen([*dict.fromkeys(store.run(name).id for name in runs)], None, "")

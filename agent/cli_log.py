@@ -27,10 +27,11 @@ def log(
     """List runs and how each one ended, newest first: of this repository, or of all outside one."""
     from agent.display_log import run_rows, run_table, runs_document
     from agent.inert import inert_line
+    from memory.copies import runs_of
 
     root = None if everywhere else root_of(repo)
     with _store() as store:
-        runs = store.runs(str(root) if root else None, limit)
+        runs = runs_of(store, str(root), limit) if root else store.runs(limit=limit)
     console = _console()
     if as_json:
         typer.echo(runs_document(runs))

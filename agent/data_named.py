@@ -5,6 +5,7 @@ from pathlib import Path
 from agent.cli_log import root_of
 from feedback.harvest import session_of
 from feedback.permission import remotes_of
+from memory.copies import copies, runs_of
 from memory.errors import Ambiguous, NotFound
 from memory.forget import processes
 from memory.hidden import normal
@@ -18,7 +19,7 @@ def root(store: Store, repo: Path) -> str:
     try:
         return str(root_of(repo))
     except NotARepository:
-        if store.runs(gone, 1):
+        if runs_of(store, gone, 1):
             return gone
         raise
 
@@ -32,7 +33,7 @@ def places(store: Store, repo: str) -> list[str]:
         return [here, *remotes_of(here)]
     url = repo if "://" in repo or ":" in head else f"https://{repo}"
     wanted = normal("repository", url)
-    known = sorted({run.repo for run in store.runs(limit=0)})
+    known = sorted({run.repo for run in store.runs(limit=0)} | {*copies(store).values()})
     return [
         url,
         *(path for path in known if wanted in {normal("repository", url) for url in remotes_of(path)}),

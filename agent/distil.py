@@ -66,8 +66,17 @@ class Past:
     """Diffs of its verdicts by their SHA-256."""
 
     @property
+    def started(self) -> RunStarted:
+        return next(event for event in self.events if isinstance(event, RunStarted))
+
+    @property
     def task(self) -> Task:
-        return next(event.task for event in self.events if isinstance(event, RunStarted))
+        return self.started.task
+
+    @property
+    def repository(self) -> str:
+        """Where its lessons hold: a copy's are those of the repository that it stands for."""
+        return self.started.repository
 
     @property
     def stop(self) -> Stop | None:
@@ -117,9 +126,13 @@ def distil(past: Past, previous: Past | None = None) -> Iterator[Told]:
 
 
 def _checks(past: Past) -> Iterator[Told]:
-    """Commands that ran tests here, where a person gave them or they had to be looked for."""
+    """Commands that ran tests here, where a person gave them or they had to be looked for.
+
+    Those that a run on a copy was given may be a stranger's, as its task is: they teach nothing.
+    """
     ran = {result.check for result in past.before() if result.tests_passed + result.tests_failed}
-    given = [(check, "the person gave it") for check in past.task.checks if check.origin == "given"]
+    own = not past.started.origin.copy_of
+    given = [(check, "the person gave it") for check in past.task.checks if check.origin == "given" and own]
     looked_for = [
         (event.check, "it was found in the repository's own files")
         for event in past.events
@@ -127,14 +140,14 @@ def _checks(past: Past) -> Iterator[Told]:
     ]
     for check, why in (*given, *looked_for):
         if check.name in ran and check.kind != "command":
-            yield _told(past, check_lesson(past.task, check), f"{why}, and it ran tests")
+            yield _told(past, check_lesson(past.repository, check), f"{why}, and it ran tests")
 
 
-def check_lesson(task: Task, check: Check) -> Draft:
+def check_lesson(repository: str, check: Check) -> Draft:
     """The lesson that a command runs a repository's tests."""
     return Draft(
         kind="check",
-        place=task.repo,
+        place=repository,
         claim=f"Tests are run with `{check.command}`",
         subject=f"check:{check.kind}",
         content={"name": check.name, "command": check.command, "kind": check.kind},
@@ -173,7 +186,7 @@ def _fix(past: Past, signatures: Sequence[str], path: str, change: Change) -> Dr
     done = f"`{gone}` became `{come}`" if gone else f"`{come}` was added"
     return Draft(
         kind="fix",
-        place=past.task.repo,
+        place=past.repository,
         claim=f"{kind}: {done}",
         subject=kind,
         words=f"{path} {' '.join(signatures[:3])} {past.task.prompt[:400]}",
@@ -192,12 +205,16 @@ def _preferences(past: Past, previous: Past | None) -> Iterator[Told]:
     refused, reason = past.rejected
     if refused and reason:
         avoid = [word for word in _said(reason) if word in _added(refused)]
-        yield _told(past, _preference(past.task, reason, avoid, None), "a diff was rejected with these words")
+        yield _told(
+            past, _preference(past.repository, reason, avoid, None), "a diff was rejected with these words"
+        )
     for was, now in _edited(past):
         for change in difference(was, now)[:SMALL]:
             gone, come = " / ".join(change.before), " / ".join(change.after)
             claim = f"Rather `{come}` than `{gone}`"
-            yield _told(past, _preference(past.task, claim, [], change), "the person edited the diff so")
+            yield _told(
+                past, _preference(past.repository, claim, [], change), "the person edited the diff so"
+            )
     if previous is None or not past.accepted or not _again(previous.task, past.task):
         return
     refused, reason = previous.rejected
@@ -207,18 +224,20 @@ def _preferences(past: Past, previous: Past | None) -> Iterator[Told]:
         avoid = [word for word in _said(reason) if word in left_out]
         rewrite = instead[0] if len(instead) == 1 else None
         yield _told(
-            past, _preference(past.task, reason, avoid, rewrite), "the next diff without it was accepted"
+            past,
+            _preference(past.repository, reason, avoid, rewrite),
+            "the next diff without it was accepted",
         )
 
 
-def _preference(task: Task, claim: str, avoid: Sequence[str], change: Change | None) -> Draft:
+def _preference(repository: str, claim: str, avoid: Sequence[str], change: Change | None) -> Draft:
     content: dict[str, JsonValue] = {}
     if avoid:
         content["avoid"] = list(avoid)
     if change:
         content |= {"before": list(change.before), "after": list(change.after)}
     words = " ".join(claim.split())[:REASON]
-    return Draft(kind="preference", place=task.repo, claim=words, content=content)
+    return Draft(kind="preference", place=repository, claim=words, content=content)
 
 
 def _vain(past: Past) -> Iterator[Told]:
@@ -231,7 +250,7 @@ def _vain(past: Past) -> Iterator[Told]:
     places = list(dict.fromkeys(event.place.partition(":")[0] for event in searched))[:3]
     draft = Draft(
         kind="pitfall",
-        place=past.task.repo,
+        place=past.repository,
         claim=f"{kind_of_error(signatures[0])}: {tried} candidates in {', '.join(places)} did not mend it",
         subject=kind_of_error(signatures[0]),
         words=" ".join(signatures[:3]),
@@ -245,25 +264,29 @@ def _facts(past: Past, previous: Past | None) -> Iterator[Told]:
     for result in past.before():
         if result.duration_s >= SLOW_S:
             yield _told(
-                past, _fact(past.task, f"The check `{result.check}` is slow: more than {SLOW_S:.0f} s"), ""
+                past,
+                _fact(past.repository, f"The check `{result.check}` is slow: more than {SLOW_S:.0f} s"),
+                "",
             )
     if previous is not None and previous.task.tree == past.task.tree:
         for test in sorted(_failing(past) ^ _failing(previous)):
             claim = f"The test `{test}` fails only sometimes"
-            yield _told(past, _fact(past.task, claim, subject=test), "the same files gave another result")
+            yield _told(
+                past, _fact(past.repository, claim, subject=test), "the same files gave another result"
+            )
     files = {path for path, _ in changes_in(past.accepted) if not is_test_path(path)}
     tests = list(dict.fromkeys(test.partition("::")[0] for test in sorted(_failing(past)) if "::" in test))
     if len(files) == 1 and len(tests) == 1:
         (path,) = files
         yield _told(
             past,
-            _fact(past.task, f"`{tests[0]}` tests `{path}`", subject=tests[0]),
+            _fact(past.repository, f"`{tests[0]}` tests `{path}`", subject=tests[0]),
             "its failure was mended there",
         )
 
 
-def _fact(task: Task, claim: str, subject: str = "") -> Draft:
-    return Draft(kind="fact", place=task.repo, claim=claim, subject=subject)
+def _fact(repository: str, claim: str, subject: str = "") -> Draft:
+    return Draft(kind="fact", place=repository, claim=claim, subject=subject)
 
 
 def _failing(past: Past) -> set[str]:

@@ -1,10 +1,13 @@
 """From the settings to a choice of model."""
 
+import contextlib
 import os
+from collections.abc import Callable
 
 from agent.errors import UsageError
 from agent.settings import Directories, Settings
-from model.connect import DEFAULT, ModelChoice
+from model.connect import DEFAULT, ModelChoice, connect
+from model.protocol import Model
 
 N_CTX = 8192
 """Default window in tokens: small models lose their way in longer ones (see the Aider edit benchmark)."""
@@ -35,3 +38,19 @@ def choice_of(settings: Settings, places: Directories) -> ModelChoice:
 def named(settings: Settings) -> str:
     """The model's name as a run's record carries it."""
     return settings.model.name or (settings.model.url if settings.model.url else DEFAULT)
+
+
+class Connected:
+    """Connects to the model at the first call."""
+
+    def __init__(self, settings: Settings, places: Directories, stack: contextlib.ExitStack) -> None:
+        self._settings = settings
+        self._places = places
+        self._stack = stack
+        self._model: Model | None = None
+
+    def __call__(self, progress: Callable[[str], None]) -> Model:
+        if self._model is None:
+            self._model = connect(choice_of(self._settings, self._places), progress)
+            self._stack.callback(self._model.close)
+        return self._model

@@ -22,18 +22,23 @@ LONGEST: Final = 254
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
-def origin_of(repo: Path, environ: Mapping[str, str] = os.environ) -> Origin:
-    """What is known of the repository at `repo`, the top of its work tree. Raises nothing: a run goes on."""
+def origin_of(repo: Path, environ: Mapping[str, str] = os.environ, *, copy_of: str = "") -> Origin:
+    """What is known of the repository at `repo`, the top of its work tree. Raises nothing: a run goes on.
+
+    A copy's licence is that of the repository it stands for, and either can say no.
+    """
     found, author = Licence(), ""
+    places = (Path(copy_of or repo), repo)
     with suppress(Exception):  # a stranger's files must not keep a run from starting
-        found = of_folder(repo)
+        found = of_folder(places[0])
     with suppress(Exception):  # nor must a git that is missing or hangs
         author = author_of(environ)
     return Origin(
         licence=found.spdx,
         licence_source=found.source,
         author=author,
-        no_train=has_no_train(str(repo)),
+        no_train=any(has_no_train(str(place)) for place in places),
+        copy_of=copy_of,
     )
 
 

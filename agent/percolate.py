@@ -149,7 +149,10 @@ def _past(store: Store, run_id: str, ended: RunEnded | None = None) -> Past:
 
 
 def _previous(store: Store, repo: str, run_id: str) -> Past | None:
-    """The run that ended before this one in the same repository."""
+    """The run that ended before this one in the same tree.
+
+    Runs on copies are never it, and have none: what one left is not what the next one began with.
+    """
     for summary in store.runs(repo, limit=5):
         if summary.id != run_id and summary.id < run_id and summary.ended:
             return _past(store, summary.id)

@@ -13,6 +13,7 @@ from typing import Final
 from agent.errors import NEEDS_PERSON, AdiError, UsageError, sentence
 from agent.person import Decision, PlanAnswer
 from agent.session import Outcome, Session
+from memory.copies import copies
 from memory.errors import RepoBusy
 from memory.records import (
     Check,
@@ -20,6 +21,7 @@ from memory.records import (
     Event,
     Plan,
     RunEnded,
+    RunStarted,
     RunSummary,
     Stop,
     UserActed,
@@ -113,22 +115,33 @@ class Settled:
 
 
 def waiting(store: Store, repo: str | None = None) -> list[RunSummary]:
-    """Runs whose result waits, newest first: of one repository, or of all, those of each together."""
+    """Runs whose result waits, newest first: of one repository, or of all, those of each together.
+
+    Results of runs on copies wait for nobody here: their patches are told of by whoever made the copy.
+    """
     repos = [repo] if repo is not None else dict.fromkeys(run.repo for run in store.runs(limit=0))
-    return [run for one in repos for run in store.pending(one)]
+    elsewhere = copies(store) if repo is None else {}
+    return [run for one in repos for run in store.pending(one) if run.id not in elsewhere]
 
 
 def look(store: Store, run_id: str, repo: str | None = None) -> Result:
     """The result of a run, which may be named by the beginning of its id.
 
-    Raises UsageError when there is no change, or when it is another repository's; NotFound, Ambiguous.
+    Raises UsageError when there is no change, or when it is another repository's or a copy's; NotFound,
+    Ambiguous.
     """
     summary = store.run(run_id)
+    events = tuple(store.events(summary.id))
+    started = events[0].payload
+    if isinstance(started, RunStarted) and (of := started.origin.copy_of):
+        raise UsageError(
+            f"run {summary.id} worked on a copy of {of}: its change is for no tree here",
+            f"adi show {summary.id} has the diff, adi backlog report the patch",
+        )
     if repo is not None and summary.repo != repo:
         raise UsageError(f"run {summary.id} worked on another repository", f"adi review {summary.id} --all")
     if not summary.diff_sha256:
         raise UsageError(f"run {summary.id} has no change to decide on", f"adi show {summary.id}")
-    events = tuple(store.events(summary.id))
     verdicts = (event.payload for event in reversed(events) if isinstance(event.payload, Verdict))
     found = next((verdict.evaluation for verdict in verdicts), Evaluation())
     waits = any(run.id == summary.id for run in store.pending(summary.repo))

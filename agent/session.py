@@ -14,7 +14,7 @@ from agent.environment import image_of
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
 from agent.loop import Judge, run_task
 from agent.mechanisms import Mechanism
-from agent.models import named
+from agent.models import Connected, named
 from agent.origin import origin_of
 from agent.percolate import Listener, Recorder, percolate, recorded, typed_next
 from agent.person import Person
@@ -25,6 +25,7 @@ from agent.survival import revisit
 from feedback.checks import checks_of, detect, image_profile
 from feedback.verdict import judge
 from memory.lessons import Lessons
+from memory.origin import Origin
 from memory.records import (
     Check,
     CheckRan,
@@ -82,6 +83,8 @@ class Session:
     """Names the image for these files and a profile."""
     on_text: Callable[[str], None] | None = None
     on_output: Callable[[bytes], None] | None = None
+    origin: Callable[[Path], Origin] = origin_of
+    """Whose work a run on the repository at this root begins with."""
 
     def run(self, prompt: str, checks: tuple[str, ...] = ()) -> Outcome:
         """Do one task. Raises what went wrong at a boundary, after the run's end was recorded."""
@@ -89,7 +92,8 @@ class Session:
             raise UsageError("the task is empty", 'say what to do: adi run "make the failing test pass"')
         copied = snapshot(self.repo, self.places.shadow)
         files = WorkCopy(copied)
-        memory = self._memory(str(copied.repo))
+        origin = self.origin(copied.repo)
+        memory = self._memory(origin.repository(str(copied.repo)))
         found = self._checks(files, prompt, checks, memory)
         if not found:
             raise UsageError(
@@ -107,9 +111,7 @@ class Session:
             checks=found,
             limits=self.settings.run.limits,
         )
-        run_id = self.store.start_run(
-            recorded(task), named(self.settings), version("adi-agent"), origin_of(copied.repo)
-        )
+        run_id = self.store.start_run(recorded(task), named(self.settings), version("adi-agent"), origin)
         recorder = Recorder(self.store, run_id, self.listeners)
         recorder.tell(self.store.events(run_id)[0])
         with self._ended(recorder) as finish:
@@ -284,9 +286,7 @@ class Session:
             return found[0]
         summary = self.store.run(run_id)
         if summary.repo != str(self.repo):
-            raise UsageError(
-                f"run {summary.id} worked on another repository", f"adi log --repo {summary.repo}"
-            )
+            raise UsageError(f"run {summary.id} worked on another repository", f"adi show {summary.id}")
         return summary
 
     def _files(self, past: Trajectory, summary: RunSummary) -> WorkCopy:
@@ -316,6 +316,7 @@ def open_session(
     *,
     on_text: Callable[[str], None] | None = None,
     on_output: Callable[[bytes], None] | None = None,
+    origin: Callable[[Path], Origin] = origin_of,
 ) -> Iterator[Session]:
     """Everything a session needs, opened late and closed in order. Crashed runs are cleaned up first."""
     places = directories()
@@ -329,34 +330,16 @@ def open_session(
             listeners=listeners,
             places=places,
             store=store,
-            model=_Connected(settings, places, stack),
+            model=Connected(settings, places, stack),
             sandbox=lambda progress, profile: docker_sandboxes(settings, progress, profile),
             image=lambda files, profile: image_of(settings, files, profile),
             on_text=on_text,
             on_output=on_output,
+            origin=origin,
         )
         session.recover()
         revisit(store, repo)
         yield session
-
-
-class _Connected:
-    """Connects to the model at the first call."""
-
-    def __init__(self, settings: Settings, places: Directories, stack: contextlib.ExitStack) -> None:
-        self._settings = settings
-        self._places = places
-        self._stack = stack
-        self._model: Model | None = None
-
-    def __call__(self, progress: Callable[[str], None]) -> Model:
-        if self._model is None:
-            from agent.models import choice_of
-            from model.connect import connect
-
-            self._model = connect(choice_of(self._settings, self._places), progress)
-            self._stack.callback(self._model.close)
-        return self._model
 
 
 def docker_sandboxes(settings: Settings, progress: Callable[[str], None], profile: str) -> MakeSandbox:

@@ -28,7 +28,7 @@ Key = Callable[[Candidate], str]
 
 def root_of(candidate: Candidate) -> str:
     """The repository as its run knows it: the path of its root, or what stands for it."""
-    return candidate.harvest.task.repo
+    return candidate.harvest.repository
 
 
 def per_task(limit: int = 2, key: Key = root_of) -> Filter:

@@ -85,7 +85,7 @@ def _body(made: "Made", files: Sequence[Written]) -> str:
     return Template(TEXT.read_text(encoding="utf-8")).substitute(
         runs=f"{len(made.candidates):,}",
         version=made.version,
-        repositories=f"{len({c.harvest.task.repo for c in made.candidates}):,}",
+        repositories=f"{len({c.harvest.repository for c in made.candidates}):,}",
         configurations=_table(("configuration", "split", "rows"), configurations) + unwritten,
         steps=_table(("step", "in", "out", "dropped"), map(_step, made.steps)),
         redacted=_table(("found and replaced", "times"), redacted) if redacted else "Nothing was found.",

@@ -61,7 +61,7 @@ def names_of(harvest: Harvest) -> frozenset[str]:
     """What the program under repair may be called: its folder, and packages that the change touches."""
     paths = [PurePosixPath(file.path) for file in files(harvest.diff)]
     folders = {part for path in paths for part in path.parts[:-1][:2]} - {"src", "lib", "tests", "test"}
-    return frozenset(_plain(name) for name in {PurePosixPath(harvest.task.repo).name, *folders} if name)
+    return frozenset(_plain(name) for name in {PurePosixPath(harvest.repository).name, *folders} if name)
 
 
 def _plain(name: str) -> str:

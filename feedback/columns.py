@@ -128,7 +128,7 @@ def _origin(candidate: Candidate, context: "Context") -> dict[str, Any]:
     return {
         "instance_id": task.id,
         "problem_statement": task.prompt,
-        "repo": task.repo,
+        "repo": harvest.repository,
         "license": licence.spdx,
         "license_source": licence.source,
         "license_permissive": licence.permissive,

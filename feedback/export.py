@@ -169,7 +169,7 @@ def _formats(query: Query, context: Context) -> tuple[list[Format], dict[str, st
 
 
 def _asked(harvest: Harvest, query: Query) -> bool:
-    here = not query.repos or harvest.task.repo in query.repos
+    here = not query.repos or harvest.repository in query.repos
     return (
         here and harvest.created_at >= query.since and (not query.until or harvest.created_at < query.until)
     )
@@ -192,7 +192,7 @@ def _judged(candidate: Candidate, sources: Sources) -> Candidate:
 def _licence(harvest: Harvest, declared: Callable[[str], str]) -> Licence:
     """As it was when the run began; where that was not recorded, as its owner declared it."""
     origin = harvest.started.origin
-    if said := declared(harvest.task.repo):
+    if said := declared(harvest.repository):
         return licences.licence(said, "declared")
     return licences.licence(origin.licence, origin.licence_source)
 

@@ -70,6 +70,11 @@ class Harvest:
         return self.started.task
 
     @property
+    def repository(self) -> str:
+        """The repository that the run counts for, also where it worked on a copy."""
+        return self.started.repository
+
+    @property
     def created_at(self) -> str:
         """UTC, ISO 8601 with milliseconds."""
         return self.events[0].at

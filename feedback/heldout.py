@@ -143,7 +143,7 @@ class HeldOut:
         """The task that a run is of by its id, or that its request or folder names unmistakably."""
         if (row := self.ids.get(normal(run.task.id))) is not None:
             return row
-        found = {normal(name) for name in _names(f"{run.task.prompt}\n{run.task.repo}")}
+        found = {normal(name) for name in _names(f"{run.task.prompt}\n{run.repository}")}
         return min((self.ids[name] for name in found & self.ids.keys() if _unmistakable(name)), default=None)
 
     def _canary(self, texts: Sequence[str]) -> Match | None:

@@ -58,7 +58,7 @@ def judged(
         return stone, "forgotten"
     if (listed := _opted_out(harvest, standing, remotes)) is not None:
         return listed, "opted out"
-    if harvest.started.origin.no_train or no_train(harvest.task.repo):
+    if harvest.started.origin.no_train or no_train(harvest.repository):
         return Permission(status="refused", scope="repository"), "no-train file"
     said = [found for key in _keys(harvest) if (found := standing.decisions.get(key)) is not None]
     if refused := next((one for one in said if one.status == "refused"), None):
@@ -117,7 +117,7 @@ def _forgotten(harvest: Harvest, standing: Standing) -> Permission | None:
     if at := standing.forgotten("session", harvest.session_id):
         return Permission(status="refused", scope="session", at=at)
     named: tuple[tuple[Literal["repository", "author"], str, ConsentScope], ...] = (
-        ("repository", harvest.task.repo, "repository"),
+        ("repository", harvest.repository, "repository"),
         ("author", harvest.started.origin.author, "user"),
     )
     for kind, name, scope in named:
@@ -131,7 +131,7 @@ def _opted_out(harvest: Harvest, standing: Standing, remotes: Addresses) -> Perm
         return None
     if standing.opted_out("session", harvest.session_id):
         return Permission(status="refused", scope="session")
-    places = (harvest.task.repo, *remotes(harvest.task.repo))
+    places = (harvest.repository, *remotes(harvest.repository))
     if any(standing.opted_out("repository", place) for place in places):
         return Permission(status="refused", scope="repository")
     if standing.opted_out("author", harvest.started.origin.author):
@@ -143,7 +143,7 @@ def _keys(harvest: Harvest) -> Iterator[tuple[ConsentScope, str]]:
     """Scopes and keys of decisions about a run, the narrowest first."""
     yield "record", harvest.run_id
     yield "session", harvest.session_id
-    yield "repository", harvest.task.repo
+    yield "repository", harvest.repository
     if author := harvest.started.origin.author:
         yield "user", key_of("user", author)
     yield "user", ""
@@ -152,7 +152,7 @@ def _keys(harvest: Harvest) -> Iterator[tuple[ConsentScope, str]]:
 def _counts(consent: Consent, harvest: Harvest, standing: Standing) -> bool:
     """A grant of this policy that was given after its repository and its author were last forgotten."""
     after = max(
-        standing.forgotten("repository", harvest.task.repo),
+        standing.forgotten("repository", harvest.repository),
         standing.forgotten("author", harvest.started.origin.author),
     )
     return consent.status == "granted" and consent.policy_version >= POLICY_VERSION and consent.at > after

@@ -170,9 +170,12 @@ _SHARED = frozenset({"Shared", "Public", "All", "Default", "linuxbrew"})
 class Personal:
     """Puts pseudonyms in place of personal data. Deterministic: the machine is given, not asked."""
 
-    def __init__(self, pseudonyms: Pseudonyms, machine: Machine | None = None, repo: str = "") -> None:
+    def __init__(
+        self, pseudonyms: Pseudonyms, machine: Machine | None = None, repo: str = "", copy: str = ""
+    ) -> None:
+        """`copy` is where a copy of the repository was worked on; it gets the repository's pseudonym."""
         self._names = pseudonyms
-        self._known = _known(machine or Machine(), repo, pseudonyms)
+        self._known = _known(machine or Machine(), repo, copy, pseudonyms)
 
     def text(self, text: str) -> tuple[str, Counter[str]]:
         """The text, and how many of each kind were replaced, such as `email`, `ip`, `home-path`."""
@@ -264,11 +267,13 @@ def _replaced(
     return rule.sub(changed, text)
 
 
-def _known(machine: Machine, repo: str, names: Pseudonyms) -> list[tuple[str, "re.Pattern[str]", str]]:
+def _known(
+    machine: Machine, repo: str, copy: str, names: Pseudonyms
+) -> list[tuple[str, "re.Pattern[str]", str]]:
     """Rules for what is known of the host: the longest paths first, then names."""
     rules = list[tuple[str, "re.Pattern[str]", str]]()
-    repo = "" if _PSEUDONYM.fullmatch(repo[1:]) else repo
-    paths = {repo: ("repo-path", f"/{names.of('repo', repo)}")} if repo else {}
+    repo, copy = ("" if _PSEUDONYM.fullmatch(place[1:]) else place for place in (repo, copy))
+    paths = {place: ("repo-path", f"/{names.of('repo', repo)}") for place in (repo, copy) if repo and place}
     parent = str(Path(repo).parent) if repo else ""
     for path in (*machine.paths, *([parent] if parent.count("/") > 1 else [])):
         paths.setdefault(path.rstrip("/"), ("host-path", f"/{names.of('path', path.rstrip('/'))}"))

@@ -283,7 +283,8 @@ class Scrubber:
             for ref, spans in stream.look(number, payload).items():
                 found.setdefault(ref, []).extend(spans)
         numbers = _Numbers(lambda: (place.text for payload in payloads for place in texts(payload)))
-        work = _Work(found, numbers, Personal(self._pseudonyms, self._machine, h.task.repo))
+        personal = Personal(self._pseudonyms, self._machine, h.repository, h.task.repo)
+        work = _Work(found, numbers, personal)
         events = tuple(
             Event(
                 run_id=event.run_id, seq=event.seq, at=event.at, payload=work.payload(number, event.payload)

@@ -15,3 +15,12 @@ class Origin(Record):
     """E-mail address of the person, as git is told it; empty when git knows none."""
     no_train: bool = False
     """The repository had a file `.adi/no-train`."""
+    copy_of: str = ""
+    """Root of the repository that the run's copy stands for; empty where the run worked in it, as most do."""
+
+    def repository(self, repo: str) -> str:
+        """Whose a run at `repo` is: the repository that its lessons, consent, caps and splits go by.
+
+        What was claimed, applied or can be undone goes by `repo` itself: a copy's files are no user's tree.
+        """
+        return self.copy_of or repo

@@ -176,6 +176,11 @@ class RunStarted(Record):
     model: str = ""
     origin: Origin = Origin()
 
+    @property
+    def repository(self) -> str:
+        """The repository that the run counts for, also where it worked on a copy."""
+        return self.origin.repository(self.task.repo)
+
 
 class CheckRan(Record):
     kind: Literal["check-ran"] = "check-ran"

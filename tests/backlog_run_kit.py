@@ -2,7 +2,7 @@
 
 What happens to an item is in its key: `crash...` kills its process each time, `lost...` loses the sandbox,
 `wrong...` is never solved, `unproven...` changes what passes, `wait...` waits for a file `go` beside the
-store, `slow...` takes a second; all others are solved.
+store, `slow...` takes a second; all others are solved. No item is given what another one taught.
 """
 
 import contextlib
@@ -73,6 +73,8 @@ def opened(repo: Path, person: Person, listeners: Sequence[Listener], lease: Lea
 
     settings = {"steps": 2}
     with open_local(repo, script, person, listeners=[*listeners, listen], settings=settings) as session:
+        memory = session.settings.memory.model_copy(update={"recall": False})
+        session.settings = session.settings.model_copy(update={"memory": memory})
         yield session
 
 

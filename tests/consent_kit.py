@@ -6,7 +6,7 @@ program's, why a run must stay out. Cases do not touch each other: many can be p
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from memory.consent import Consents, ConsentScope, ConsentStatus
 from memory.forget import forget_runs
 from memory.lessons import now
 from memory.origin import Origin
-from memory.records import RunEnded, Stop, Task
+from memory.records import RunEnded, RunStarted, Stop, Task
 from memory.store import Store
 from memory.tables import RunRow, TombstoneRow
 
@@ -39,6 +39,11 @@ class ConsentCase:
     opted_out: Literal["", "author", "repository", "session"] = ""
     forgotten: Literal["", "run", "author", "repository", "session"] = ""
     """Forgotten after the run, and brought back by a backup."""
+
+    @property
+    def copied(self) -> bool:
+        """The run worked on a copy of its repository; each second one did."""
+        return self.number % 2 == 1
 
     @property
     def author(self) -> str:
@@ -79,8 +84,10 @@ class ConsentCase:
         """
         repo = folder / f"repo{self.number}"
         repo.mkdir()
-        origin = Origin(author=self.author, no_train=self.no_train == "then")
-        run_id = begin(store, str(repo), origin, *self.session)
+        place = str(folder / "rooms" / str(self.number) / "repo") if self.copied else str(repo)
+        of = str(repo) if self.copied else ""
+        origin = Origin(author=self.author, no_train=self.no_train == "then", copy_of=of)
+        run_id = begin(store, place, origin, *self.session)
         if write is not None:
             write(store, run_id)
         store.append(run_id, RunEnded(stop=Stop.ACCEPTED, exit_code=0))
@@ -144,3 +151,13 @@ def harvested(store: Store, run_id: str) -> Harvest:
         row = session.get_one(RunRow, run_id)
         name = session_of(row.pid, row.process)
     return harvest(store, run_id, name)
+
+
+def on_copy(run: Harvest, place: str) -> Harvest:
+    """The run as one on a copy at `place` of its repository."""
+    first, *rest = run.events
+    assert isinstance(first.payload, RunStarted)
+    task = first.payload.task.model_copy(update={"repo": place})
+    origin = first.payload.origin.model_copy(update={"copy_of": run.task.repo})
+    payload = first.payload.model_copy(update={"task": task, "origin": origin})
+    return replace(run, events=(first.model_copy(update={"payload": payload}), *rest))

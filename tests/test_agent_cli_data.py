@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,11 @@ from pyarrow import parquet
 
 from agent.cli import error_lines, invoke
 from agent.errors import exit_code_of
-from tests.export_kit import memory
+from memory.consent import Consents
+from memory.store import Store
+from tests.consent_kit import on_copy
+from tests.export_kit import MIT, change, memory, plant
+from tests.harvest_kit import BEGIN, solved_by_hand
 
 REPOS = ("/src/maths0", "/src/maths1")
 DAMAGES = {
@@ -122,6 +127,26 @@ def test_what_was_allowed_is_exported_checked_and_the_same_again(data: Data, fil
     assert told(data, "stats", "out")["configurations"]["trajectories"]["label"] == {
         "gold": 4, "negative": 6, "silver": 2,
     }  # fmt: skip
+
+
+def test_runs_on_copies_are_those_of_their_repository(data: Data, filled: Path, adi_home: Path) -> None:
+    room = "/data/rooms/b-1-1/maths0"
+    told_of = {"prompt": "make the cube root right", "diff": change("cube"), "at": BEGIN + timedelta(days=1)}
+    story = on_copy(solved_by_hand(repo="/src/maths0", **told_of), room)
+    with Store.open(adi_home / "adi.db") as store:
+        origin = MIT.model_copy(update={"copy_of": "/src/maths0"})
+        copied = plant(store, story.events, story.patches.values(), origin)
+        Consents(store).set("repository", "/src/maths0", "granted")
+    assert told(data, "export", "out")["rows"]["trajectories"] == 7
+    found = rows(filled / "out", "trajectories")
+    assert copied in {row["trajectory_id"] for row in found}
+    assert len({row["repo"] for row in found}) == len({row["split"] for row in found}) == 1
+    assert not any("rooms" in str(row) for row in found)
+    assert told(data, "validate", "out")["valid"]
+    assert told(data, "export", "few", "--per-repository", "3")["rows"]["trajectories"] == 3
+    with Store.open(adi_home / "adi.db") as store:
+        Consents(store).set("repository", "/src/maths0", "refused")
+    assert told(data, "export", "--preview")["steps"][0]["out"] == 0
 
 
 def test_the_difference_tells_what_a_narrower_query_left_out(data: Data, filled: Path) -> None:

@@ -65,8 +65,8 @@ def runs(repo: Path) -> list[str]:
         return [*found, ended(store, "/src/gone", 8)]
 
 
-def ended(store: Store, repo: str, pid: int) -> str:
-    run_id = begin(store, repo, Origin(author=ADA), pid)
+def ended(store: Store, repo: str, pid: int, copy_of: str = "") -> str:
+    run_id = begin(store, repo, Origin(author=ADA, copy_of=copy_of), pid)
     store.append(run_id, RunEnded(stop=Stop.FAILED, exit_code=3))
     return run_id
 
@@ -96,6 +96,21 @@ def test_nothing_is_allowed_until_somebody_allows_it(repo: Path, runs: list[str]
     assert said("consent", "show", "--repo", str(repo)).count("granted") == 3
     told = json.loads(said("consent", "show", "--record", runs[0], "--json"))
     assert (told["may_be_used"], told["reason"]) == (False, "consent refused")
+
+
+def test_runs_on_copies_are_decided_on_and_forgotten_with_their_repository(
+    repo: Path, runs: list[str]
+) -> None:
+    with Store.open(directories().database) as store:
+        copied = ended(store, "/data/rooms/b-1-1/repo", 9, str(repo))
+        lost = ended(store, "/data/rooms/b-1-2/lost", 9, "/src/lost")
+    said("consent", "grant", "--repo", str(repo))
+    assert said("consent", "show", "--record", copied) == "this run may be used\n"
+    said("consent", "refuse", "--repo", "/src/lost")  # no other run knows this place
+    assert said("consent", "show", "--record", lost).endswith("consent refused\n")
+    said("forget", "--repo", str(repo), "--yes")
+    with Store.open(directories().database) as store:
+        assert {run.id for run in store.runs()} == {runs[2], lost}
 
 
 def test_a_grant_against_the_file_is_told(repo: Path) -> None:

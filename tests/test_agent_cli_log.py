@@ -28,6 +28,7 @@ from memory.records import (
     Event,
     Noted,
     Observation,
+    Origin,
     Plan,
     PlanMade,
     PlanStep,
@@ -102,6 +103,18 @@ def keep(repo: Path, story: list[Event], diff: bytes = b"") -> str:
 def adi(*arguments: str, color: bool = False) -> Result:
     environ = {"CLICOLOR_FORCE": "1", "COLUMNS": "120"} if color else {}
     return CliRunner(env=environ).invoke(app, list(arguments), catch_exceptions=False)
+
+
+def test_log_holds_the_runs_on_copies_of_the_repository(make_repo: MakeRepo, tmp_path: Path) -> None:
+    here = make_repo({"a.py": ""})
+    own = remember(here, "mine")
+    with Store.open(directories().database) as store:
+        task = Task(id="t", prompt="of a backlog", repo=str(tmp_path / "rooms" / "b-1-1" / "repo"))
+        copied = store.start_run(task, origin=Origin(copy_of=str(here)))
+    done = adi("log", "--repo", str(here), "--json")
+    assert [run["id"] for run in json.loads(done.stdout)["runs"]] == [copied, own]
+    done = adi("log", "--repo", str(here), "--json", "--limit", "1")
+    assert [run["id"] for run in json.loads(done.stdout)["runs"]] == [copied]
 
 
 def test_log_is_of_this_repository_or_of_all(

@@ -1,6 +1,7 @@
 """Whether a run may become training data: every combination against rules written a second time."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,48 @@ def test_a_refusal_at_any_scope_outweighs_a_grant_at_any_other(granted: str, ref
     assert permission_of(RUN, found) == Permission(
         status="refused", scope=refused, by="ada", at=EARLY, policy_version=1
     )
+
+
+COPIED = replace(
+    RUN,
+    events=(
+        RUN.events[0].model_copy(
+            update={
+                "payload": RunStarted(
+                    task=Task(id="t", prompt="p", repo="/data/rooms/b-1-1/gone"),
+                    adi_version="",
+                    origin=Origin(author=ADA, copy_of="/src/gone"),
+                )
+            }
+        ),
+    ),
+)
+"""The same run on a copy of the repository."""
+
+
+@pytest.mark.parametrize("status", ["granted", "refused"])
+def test_what_is_said_of_a_repository_counts_for_runs_on_its_copies(status: str) -> None:
+    found = standing(said("repository", status), said("record"))
+    assert judged(COPIED, found) == judged(RUN, found)
+    assert judged(COPIED, found)[0].status == status
+    assert (
+        judged(COPIED, standing(said("repository", key="/data/rooms/b-1-1/gone")))[1] == "consent not given"
+    )
+    stone = {"repository": (hidden("repository", "/src/gone"), LATE)}
+    assert judged(COPIED, standing(said("user"), **stone))[1] == "forgotten"
+
+
+def test_a_copy_is_looked_for_where_its_repository_is() -> None:
+    granted = standing(said("record"))
+    assert judged(COPIED, granted, no_train=lambda repo: repo == "/src/gone")[1] == "no-train file"
+    listed = standing(
+        said("record"), opt_outs=(("repository", hidden("repository", "https://git.example.org/a/b")),)
+    )
+    urls = {"/src/gone": ("git@git.example.org:a/b.git",)}
+    assert judged(COPIED, listed, remotes=lambda repo: urls.get(repo, ()))[1] == "opted out"
+    with Store.open(":memory:") as store:
+        Consents(store).set("repository", "/src/gone", "granted", licence="MIT")
+        assert declared_by(Consents(store))(COPIED.repository) == "MIT"
 
 
 def test_off_by_default_and_for_others(tmp_path: Path) -> None:

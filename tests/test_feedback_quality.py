@@ -18,6 +18,7 @@ from feedback.labels import label
 from feedback.near import drop_near
 from feedback.quality import drop_poor, poor, well_formed
 from memory.records import Malformed, Origin, RunEnded, RunStarted, Status, Stop
+from tests.consent_kit import on_copy
 from tests.harvest_kit import (
     BEGIN,
     DIFF,
@@ -248,6 +249,16 @@ def test_a_busy_repository_is_capped() -> None:
     assert per_repository(0)(runs) == {}
     with pytest.raises(DataError, match="no limit"):
         per_repository(-1)
+
+
+def test_runs_on_copies_count_with_their_repository() -> None:
+    plain = many(solved_by_hand, 5)
+    copied = [
+        judged(on_copy(run, f"/data/rooms/b-{n}-1/maths") if n % 2 else run) for n, run in enumerate(plain)
+    ]
+    assert len({one.harvest.task.repo for one in copied}) == 3
+    for cap in (per_task(2), per_repository(3)):
+        assert cap(copied) == cap([judged(run) for run in plain]) != {}
 
 
 def by(author: str, run: Harvest) -> Harvest:

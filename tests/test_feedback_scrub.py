@@ -39,6 +39,7 @@ from memory.records import (
     Verdict,
 )
 from memory.runtime import ObservedTest, Raised, RuntimeEvidence, Seen
+from tests.consent_kit import on_copy
 
 RNG = random.Random(11)
 ALNUM = string.ascii_letters + string.digits
@@ -252,6 +253,17 @@ def test_personal_data_and_host_paths_leave_an_export_and_not_the_store() -> Non
     assert counts["email:action-ended.output"] == 1
     assert clean.patches.keys() == run.patches.keys()
     assert b"\xff" in next(iter(clean.patches.values()))
+
+
+def test_a_copy_and_its_repository_get_one_pseudonym() -> None:
+    room = "/home/" + "mirabel/.adi/backlog/rooms/b-1-1/shop"
+    run = on_copy(run_of(output(f"{room}/a.py is {REPO}/a.py\n")), room)
+    own, _, _ = scrubbed(run_of())
+    found, _, _ = scrubbed(run)
+    assert found.repository == found.task.repo == found.started.origin.copy_of == own.repository
+    assert f"{own.repository}/a.py is {own.repository}/a.py" in shown(found)
+    assert "rooms" not in shown(found)
+    assert scrubbed(found)[0] == found
 
 
 def test_it_is_deterministic_and_a_second_time_changes_nothing() -> None:

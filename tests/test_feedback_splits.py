@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from feedback.errors import DataError
 from feedback.harvest import Harvest
 from feedback.splits import SPLITS, assign, leaks
 from memory.records import RunStarted, Task
+from tests.consent_kit import on_copy
 from tests.harvest_kit import BEGIN, DIFF, harvest_of
 
 GOLD = Label(grade="gold", why="told")
@@ -44,6 +46,16 @@ def test_a_repository_lies_in_one_split_and_never_moves(
     fewer, _ = assign(runs[:others], seed=seed)
     assert fewer.items() <= found.items()
     assert assign(runs[::-1], seed=seed) == (found, table)
+
+
+@given(REPOS, st.integers(0, 5))
+def test_runs_on_copies_lie_where_their_repository_does(runs: list[Candidate], seed: int) -> None:
+    copied = [
+        replace(one, harvest=on_copy(one.harvest, f"/data/rooms/b-{n}-1/r")) if n % 2 else one
+        for n, one in enumerate(runs)
+    ]
+    for by in ("repository", "time"):
+        assert assign(copied, seed=seed, by=by) == assign(runs, seed=seed, by=by)
 
 
 @given(REPOS, st.dictionaries(st.sampled_from([f"/src/r{n}" for n in range(20)]), st.sampled_from(SPLITS)))
