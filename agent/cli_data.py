@@ -23,6 +23,8 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Synthetic = Annotated[bool, typer.Option(help="Runs on tasks that a program made; their rows say so.")]
+Formats = Annotated[list[str] | None, typer.Option("--format", help="A configuration; all by default.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A data set.")]
 
 
@@ -34,9 +36,7 @@ def export(
     until: Annotated[str, typer.Option(help="Runs that began before.")] = "",
     grade: Annotated[list[str] | None, typer.Option(help="gold, silver, negative; all by default.")] = None,
     min_reward: Annotated[float, typer.Option(help="From -1 to 1.")] = -1.0,
-    form: Annotated[
-        list[str] | None, typer.Option("--format", help="A configuration; all by default.")
-    ] = None,
+    form: Formats = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="JSON lines beside Parquet.")] = False,
     any_licence: Annotated[
         bool, typer.Option("--any-licence", help="Unknown and other licences too: to train here only.")
@@ -46,6 +46,7 @@ def export(
     held_out: Annotated[
         list[Path] | None, typer.Option(help="A suite of tasks to keep out; file or folder, may be repeated.")
     ] = None,
+    synthetic: Synthetic = True,
     split_by: Annotated[str, typer.Option(help="repository or time.")] = "repository",
     frozen: Annotated[
         Path | None, typer.Option("--splits", help="An earlier data set, whose splits stay.")
@@ -78,6 +79,7 @@ def export(
         any_licence=any_licence,
         per_task=per_task,
         per_repository=per_repository,
+        synthetic=synthetic,
         by_time=split_by == "time",
         seed=seed,
     )
@@ -200,35 +202,16 @@ def _stores(others: Sequence[Path]) -> "Iterator[list[Store]]":
 @contextmanager
 def _sources(stores: "Sequence[Store]", held_out: Sequence[Path], frozen: Path | None) -> "Iterator[Sources]":
     """Everything that an export reads besides the runs; where it needs a model's vocabulary, that too."""
-    from importlib.metadata import version
-
-    from agent.data_sources import context, scrubber
+    from agent.data_sources import sources
     from agent.settings import directories, load
-    from feedback.export import Sources, today
     from feedback.folder import manifest_of
-    from feedback.heldout import HeldOut
-    from feedback.permission import declared_by, judge_by
-    from feedback.personal import Pseudonyms, load_key
-    from memory.consent import Consents
 
-    consents = [Consents(store) for store in stores]
     earlier: dict[str, str] = {}
     if frozen is not None:
         manifest_of(frozen)
         earlier = json.loads((frozen / "meta" / "splits.json").read_text(encoding="utf-8"))["repositories"]
-    places = directories()
-    with context(load().settings, places) as found:
-        yield Sources(
-            permission=judge_by(*consents),
-            declared=declared_by(consents[0]),
-            scrubber=scrubber(places),
-            pseudonyms=Pseudonyms(load_key(places.data)),
-            held_out=HeldOut.read(held_out),
-            context=found,
-            now=today(),
-            frozen=earlier,
-            version=version("adi-agent"),
-        )
+    with sources(load().settings, directories(), stores, held_out, earlier) as found:
+        yield found
 
 
 def _harvests(stores: "Sequence[Store]") -> "list[Harvest]":

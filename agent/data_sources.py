@@ -1,16 +1,20 @@
 """What an export of data sets reads besides runs: the person's key, the tools, the model's vocabulary."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import EnvironmentMissing
 from agent.settings import Directories, Settings
 
 if TYPE_CHECKING:
+    from feedback.export import Sources
     from feedback.formats import Context
     from feedback.scrub import Scrubber
+    from memory.store import Store
 
 
 def needs_data() -> None:
@@ -58,3 +62,36 @@ def context(settings: Settings, places: Directories) -> "Iterator[Context]":
         return
     with Vocabulary(file.path, choice.name) as tokens:
         yield Context(tools=schemas(), models=facts(catalogue), tokens=tokens)
+
+
+@contextmanager
+def sources(
+    settings: Settings,
+    places: Directories,
+    stores: "Sequence[Store]",
+    held_out: Sequence[Path] = (),
+    frozen: Mapping[str, str] | None = None,
+) -> "Iterator[Sources]":
+    """Everything that an export reads besides the runs; where it needs a model's vocabulary, that too.
+
+    The first store's decisions count, and every no of the others. `frozen` are splits of an earlier data set.
+    """
+    from feedback.export import Sources, today
+    from feedback.heldout import HeldOut
+    from feedback.permission import declared_by, judge_by
+    from feedback.personal import Pseudonyms, load_key
+    from memory.consent import Consents
+
+    consents = [Consents(store) for store in stores]
+    with context(settings, places) as found:
+        yield Sources(
+            permission=judge_by(*consents),
+            declared=declared_by(consents[0]),
+            scrubber=scrubber(places),
+            pseudonyms=Pseudonyms(load_key(places.data)),
+            held_out=HeldOut.read(held_out),
+            context=found,
+            now=today(),
+            frozen=frozen or {},
+            version=version("adi-agent"),
+        )

@@ -142,7 +142,7 @@ def _origin(candidate: Candidate, context: "Context") -> dict[str, Any]:
         "base_commit": task.base_commit,
         "container_digest": task.image,
         "consent": line(plain(candidate.permission.model_dump())),
-        "synthetic": candidate.id in context.synthetic,
+        "synthetic": candidate.id in context.synthetic or harvest.synthetic,
         "dataset": context.dataset,
     }
 

@@ -58,6 +58,8 @@ class Query(Record):
     """At most so many runs of one task, of one repository; 0 means no limit."""
     per_source: int = 50
     """At most so many runs of one author and decision that no test speaks for or against."""
+    synthetic: bool = True
+    """Keep runs on tasks that a program made; each of their rows says so."""
     by_time: bool = False
     """Split by time instead of by repository, for one person's few repositories."""
     seed: int = 0
@@ -110,6 +112,8 @@ def make(harvests: Sequence[Harvest], query: Query, sources: Sources, say: Calla
     allowed = {h.run_id: sources.permission(h) for h in asked}
     steps.drop("consent", dropping(lambda c: allowed[c.id][1]))
     steps.change(lambda c: replace(c, permission=_told(allowed[c.id][0], sources.pseudonyms)))
+    if not query.synthetic:
+        steps.drop("synthetic tasks", dropping(lambda c: "seeded task" if c.harvest.synthetic else ""))
     forged = provenance.audit([c.harvest for c in steps.left], sources.now)
     steps.drop("provenance", dropping(lambda c: forged.get(c.id, "")))
     steps.change(lambda c: _judged(c, sources))

@@ -70,6 +70,11 @@ class Harvest:
         return self.started.task
 
     @property
+    def synthetic(self) -> bool:
+        """A program made its task."""
+        return self.started.origin.synthetic
+
+    @property
     def repository(self) -> str:
         """The repository that the run counts for, also where it worked on a copy."""
         return self.started.repository

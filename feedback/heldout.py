@@ -141,8 +141,9 @@ class HeldOut:
 
     def _named(self, run: Harvest) -> int | None:
         """The task that a run is of by its id, or that its request or folder names unmistakably."""
-        if (row := self.ids.get(normal(run.task.id))) is not None:
-            return row
+        for name in (run.task.id, run.started.origin.task):
+            if name and (row := self.ids.get(normal(name))) is not None:
+                return row
         found = {normal(name) for name in _names(f"{run.task.prompt}\n{run.repository}")}
         return min((self.ids[name] for name in found & self.ids.keys() if _unmistakable(name)), default=None)
 

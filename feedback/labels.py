@@ -132,8 +132,9 @@ def _graded(harvest: Harvest, proof: Proof, flags: tuple[Flag, ...]) -> tuple[Gr
         return "none", _open(harvest)
     if not by_person:
         silver = proof.tested
+        whose = "the tests of a seeded task alone" if harvest.synthetic else "evidence alone"
         return (
-            ("silver", "Its tests pass, and evidence alone accepted it.")
+            ("silver", f"Its tests pass, and {whose} accepted it.")
             if silver
             else ("none", "Evidence alone accepted it, and no test shows it.")
         )

@@ -17,6 +17,11 @@ class Origin(Record):
     """The repository had a file `.adi/no-train`."""
     copy_of: str = ""
     """Root of the repository that the run's copy stands for; empty where the run worked in it, as most do."""
+    synthetic: bool = False
+    """A program made the task, such as a defect seeded into a copy of `copy_of` (agent/seed_tasks.py): it is
+    nobody's work, and what accepts it is nobody's word."""
+    task: str = ""
+    """Id of that task; empty where a person asked."""
 
     def repository(self, repo: str) -> str:
         """Whose a run at `repo` is: the repository that its lessons, consent, caps and splits go by.

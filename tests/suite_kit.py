@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from agent.origin import origin_of
 from agent.percolate import Listener
 from agent.person import Person
 from agent.session import Session
 from agent.suite_agents import OpenSession
 from agent.suite_task import Attempt, Grader, Row, SuiteTask
+from memory.origin import Origin
 from sandbox.local import LocalSandbox
 from sandbox.workcopy import WorkCopy
 from tests.agent_kit import CALC, CHECK, MENDED, TEST, Script, open_local
@@ -38,12 +40,17 @@ def local(files: WorkCopy, _profile: str) -> LocalSandbox:
     return LocalSandbox(files.archive())
 
 
-def sessions(script: Script, settings: Mapping[str, object] | None = None) -> OpenSession:
+def sessions(
+    script: Script,
+    settings: Mapping[str, object] | None = None,
+    origin: Callable[[Path], Origin] = origin_of,
+) -> OpenSession:
     """Sessions on the local sandbox."""
 
     @contextlib.contextmanager
     def opened(repo: Path, person: Person, listeners: Sequence[Listener]) -> Iterator[Session]:
         with open_local(repo, script, person, listeners=listeners, settings=settings) as session:
+            session.origin = origin
             yield session
 
     return opened
