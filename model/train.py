@@ -35,7 +35,6 @@ _OFFLINE = {
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONSAFEPATH": "1",
-    "ACCELERATE_DISABLE_RICH": "1",
 }
 """No library asks the network for anything, and none takes code from the directory it was started in."""
 
@@ -168,26 +167,16 @@ def _close(pipe: IO[bytes] | None) -> None:
 
 
 def command(job: Job) -> Sequence[str]:
-    """What is started: one process, or a launcher of several."""
+    """What is started: one process, or torch's launcher of several, which `accelerate` then finds itself in.
+
+    `accelerate launch` starts the same one for GPUs, but on a CPU one process, however many are asked for.
+    """
     asked = job.settings.processes
     module = ["-m", "model.train_host", str(job.work)]
     if asked == 1:
         return [sys.executable, "-P", *module]
-    launcher = [sys.executable, "-P", "-m", "accelerate.commands.launch"]
-    spread = ["--multi_gpu", "--num_processes", str(asked or _gpus())]
-    if job.settings.device == "cpu":
-        spread = ["--cpu", "--num_processes", str(asked or 1), "--num_cpu_threads_per_process", "1"]
-    fixed = [
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-    ]
-    return [*launcher, *spread, *fixed, *module]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(asked or _gpus())]
+    return [sys.executable, "-P", *launcher, *module]
 
 
 def _gpus() -> int:

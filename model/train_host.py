@@ -1,4 +1,4 @@
-"""The process that trains: `python -P -m model.train_host WORK`, started by model/train.py or `accelerate`.
+"""The process that trains: `python -P -m model.train_host WORK`, started by model/train.py.
 
 Events go to standard output, a JSON object a line, from the first process alone; all else goes to standard
 error. It stops with a checkpoint when standard input ends, so that it does not outlive who started it.

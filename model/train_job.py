@@ -81,12 +81,12 @@ class Settings(Record):
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
-    """Of the frozen weights. On a CPU auto is fp32 up to 1 GiB of them: bf16 halves the memory there, and is
-    several times slower where the CPU has no instructions for it."""
+    """Of the frozen weights; the adapter's are fp32. On a CPU auto is fp32 up to 1 GiB of weights, else bf16,
+    which halves the memory and is slow where the CPU has no instructions for it."""
     threads: int = Field(0, ge=0)
     """0: all cores."""
     processes: int = Field(1, ge=0)
-    """Over which `accelerate` spreads each step; 0: one for each GPU."""
+    """Over which `accelerate` spreads each step, started by torch's launcher; 0: one for each GPU."""
 
     def rate(self) -> float:
         return self.lr or RATES[self.optimizer]

@@ -29,7 +29,7 @@ from model.store import file_sha256
 from model.torch_files import quiet
 from model.torch_text import Text
 from model.torch_weights import Loaded, load
-from model.train_errors import NothingLearned, OutputExists, TrainingStopped
+from model.train_errors import NothingLearned, OutputExists, TrainingFailed, TrainingStopped
 from model.train_job import Began, Facts, Finished, Job, Stage, StageDone, StageFacts
 from model.train_rows import Fit, Rows, fit
 from model.train_watch import Tell, Watch, Watched, drop, last_checkpoint, mark_whole
@@ -69,6 +69,8 @@ def run(job: Job, rows: Rows, tell: Tell, stop: Callable[[], bool], *, rows_sha2
     if job.out.exists():
         raise OutputExists(f"{job.out} is there already", "name another folder")
     rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if job.settings.processes > 1 and processes != job.settings.processes:
+        raise TrainingFailed(f"{processes} processes were started, not {job.settings.processes}")
     torch.set_num_threads(job.settings.threads or max(1, cores() // processes))
     stages = _fitted(job, rows)
     state = _ready(job, tell, stop, rank, processes, rows_sha256)
@@ -149,7 +151,7 @@ def _stage(state: _Run, stage: Stage, rows: Fit[Any]) -> None:
         _take(state, done)
         return
     drop(done)
-    point = last_checkpoint(folder) if state.rank == 0 or folder.is_dir() else None
+    point = last_checkpoint(folder)
     state.resumed += point is not None
     watched = Watched(
         stage=stage,
@@ -257,11 +259,11 @@ def _tensors(model: Any) -> dict[str, torch.Tensor]:
 def _written(state: _Run) -> Facts:
     """The output folder, in one step."""
     out = state.job.out
-    for left in out.parent.glob(f".{out.name}.*.part"):
-        drop(left)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     adapter = part / "adapter"
     if state.rank == 0:
+        for left in out.parent.glob(f".{out.name}.*.part"):
+            drop(left)
         adapter.mkdir(parents=True)
         save_file(_tensors(state.model), adapter / _WEIGHTS, metadata={"format": "pt"})
         config = state.model.peft_config["default"]

@@ -144,7 +144,7 @@ def last_checkpoint(folder: Path) -> Path | None:
         if (path / _WHOLE).is_file():
             whole.append(path)
         else:
-            shutil.rmtree(path)
+            drop(path)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 

@@ -80,10 +80,12 @@ def test_one_training_at_a_time(base: Path, tmp_path: Path) -> None:
             train(one, answers())
 
 
-def test_several_processes_are_started_by_accelerate(base: Path, tmp_path: Path) -> None:
-    told = command(job(base, tmp_path, processes=2))
-    assert told[:4] == [sys.executable, "-P", "-m", "accelerate.commands.launch"]
-    assert told[-3:] == ["-m", "model.train_host", str(tmp_path / "work")]
+def test_several_processes_are_started_by_a_launcher(base: Path, tmp_path: Path) -> None:
+    told = [*command(job(base, tmp_path, processes=2))]
+    assert told[:4] == [sys.executable, "-P", "-m", "torch.distributed.run"]
+    assert told[-5:] == ["--nproc-per-node", "2", "-m", "model.train_host", str(tmp_path / "work")]
+    with pytest.raises(TrainingFailed, match="1 processes were started, not 2"):
+        trained(base, tmp_path, answers(), processes=2)
 
 
 @pytest.mark.slow
@@ -95,3 +97,17 @@ def test_two_processes_make_the_step_that_one_makes(base: Path, tmp_path: Path) 
     assert [event.step for event in told if isinstance(event, Progressed)] == [1, 2]
     trained(base, tmp_path / "one", rows, batch_rows=4, micro_rows=1)
     assert same(tmp_path / "two", tmp_path / "one", atol=2e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together(base: Path, tmp_path: Path) -> None:
+    one = job(base, tmp_path, processes=2, batch_rows=2, micro_rows=1, epochs=300, save_every=1000)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progressed) and event.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingStopped, match="of 600 of stage sft"):
+        train(one, answers(), interrupt)
+    [point] = one.work.glob("sft/checkpoint-*")
+    assert {"whole", "rng_state_0.pth", "rng_state_1.pth"} <= {path.name for path in point.iterdir()}
