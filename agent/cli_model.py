@@ -1,4 +1,4 @@
-"""`adi model`: the files of models."""
+"""`adi model`: the files of models, and their adapters (agent/cli_adapters.py)."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from agent.cli_adapters import add_to
 from agent.errors import UsageError
 from agent.inert import inert_line
 from agent.settings import Settings, directories, load
@@ -24,8 +25,12 @@ PLAIN_S: Final = 10.0
 """Without a terminal a pull says how far it is this often, in seconds."""
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="List, fetch and verify models."
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, fetch and verify models and their adapters.",
 )
+add_to(app)
 
 Name = Annotated[
     str, typer.Argument(metavar="[MODEL]", help="A name of `adi model list`; empty: the default.")

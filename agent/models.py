@@ -25,6 +25,7 @@ def choice_of(settings: Settings, places: Directories) -> ModelChoice:
         dtype=model.dtype,
         quantize=model.quantize,
         name=model.name or DEFAULT,
+        adapter=model.adapter,
         url=model.url,
         api_key=os.environ.get(model.api_key_env, "") if model.api_key_env else "",
         threads=model.threads,

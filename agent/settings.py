@@ -48,6 +48,9 @@ class ModelSettings(Section):
     name: str = ""
     """Name in the catalogue or on the server, or the path of a GGUF file or, for engine `torch`, of a
     folder of safetensors; empty means the default model."""
+    adapter: str = "current"
+    """Of a model that ADI serves itself: `current` is the adapter that was promoted (adi model promote),
+    empty is none, else the name of one."""
     url: str = ""
     """Base URL of an OpenAI-compatible server, such as `http://localhost:8000/v1`."""
     api_key_env: str = ""

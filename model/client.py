@@ -7,7 +7,7 @@ from typing import Any, Literal
 from memory.records import Completion, Message, Usage
 from model.catalogue import FimTokens
 from model.errors import PromptTooLong, ServerFailed, StreamBroken, Unsupported
-from model.http import Json, Transport, understood
+from model.http import Json, Transport, check_answered, understood
 from model.prompt import Encoder, Piece, fill, marks
 from model.protocol import Capabilities, Sampling
 
@@ -19,8 +19,12 @@ MIN_P = 0.05
 class LlamaModel:
     """A model behind llama.cpp's HTTP server. Implements model.protocol.Model."""
 
-    def __init__(self, transport: Transport, *, name: str = "", fim: FimTokens | None = None) -> None:
+    def __init__(
+        self, transport: Transport, *, name: str = "", fim: FimTokens | None = None, exact: bool = False
+    ) -> None:
+        """With `exact` the name is sent along, and must be the one that answers: MODEL:ADAPTER."""
         self._http = transport
+        self._exact = name if exact else ""
         self._encoder = Encoder(self._tokenize)
         self._fim = fim
         props = transport.get("/props")
@@ -106,6 +110,7 @@ class LlamaModel:
                 "n_cmpl": count,
                 "seed": sampling.seed + len(answers),
             }
+            body |= {"model": self._exact} if self._exact else {}
             answers += self._stream(body, on_text if sampling.n == 1 else None, sampling.until)
         return answers
 
@@ -122,10 +127,14 @@ class LlamaModel:
         if any(part.last is None for part in parts):
             raise StreamBroken(f"the answer of {self._http.url} ended before its end was announced")
         with understood(where):
-            return [
+            answers = [
                 part.completion(body, self._capabilities.model, first=index == 0)
                 for index, part in enumerate(parts)
             ]
+        if self._exact:
+            for answer in answers:
+                check_answered(answer.model, self._exact)
+        return answers
 
     def _events(self, body: Json, until: float, *, streamed: bool) -> Generator[Json, None, None]:
         """The answers, piece by piece or whole. Only whole ones are sure to name all their tokens."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from model.adapter_store import AdapterStore, Base, base_of
 from model.catalogue import Catalogue, load
 from model.client import LlamaModel
 from model.errors import ModelError
@@ -17,9 +18,13 @@ from model.protocol import Model
 from model.server import ensure
 from model.serving import Quantize, ServeChoice
 from model.state import ServerState
-from model.store import Found, Store
+from model.store import CONVERTED, Found, Store
 
 DEFAULT = "qwen2.5-coder-1.5b"
+ADAPTERS = "adapters"
+"""Below the data directory."""
+CURRENT = "current"
+"""Stands for the adapter that was promoted for the model, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class ModelChoice:
     dtype: str = ""
     quantize: Quantize = ""
     """For engine `torch`, as in ServeChoice."""
+    adapter: str = CURRENT
+    """With a local engine: an adapter's name, `current` for the one that was promoted, empty for none."""
     call_s: float = CALL_S
     """Seconds of one call; 0 means CALL_S."""
     user_catalogue: Path | None = None
@@ -53,8 +60,37 @@ class ModelChoice:
         """True when somebody else serves the model."""
         return self.engine == "url" or (self.engine == "auto" and bool(self.url))
 
+    @property
+    def adapters(self) -> AdapterStore:
+        return AdapterStore(self.data_dir / ADAPTERS)
+
+    def base(self) -> Base:
+        """The weights that adapters must be made for. Raises UnknownModel or ModelMissing."""
+        catalogue = load(self.user_catalogue)
+        found = found_model(self.name, Store(self.data_dir / "models", catalogue))
+        known = catalogue.models.get(found.name)
+        family = known.family if known and known.family else catalogue.family_of(found.name)
+        cache = self.data_dir / CONVERTED
+        return base_of(found.name, found.path, cache, sha256=found.sha256, family=family)
+
     def serve(self) -> ServeChoice:
-        """What the local server should serve. Raises UnknownModel or ModelMissing."""
+        """What the local server should serve, its adapter included.
+
+        Raises UnknownModel, ModelMissing, UnknownAdapter, AdapterRefused or AdapterDamaged.
+        """
+        choice = self._base_choice()
+        adapter = self._adapter()
+        return replace(choice, adapters=((adapter, str(self.adapters.path(adapter))),)) if adapter else choice
+
+    def _adapter(self) -> str:
+        """Name of the adapter; weights are only hashed where there is one."""
+        if not self.adapter or (self.adapter == CURRENT and not self.adapters.history()):
+            return ""
+        base = self.base()
+        name = self.adapters.current(base.sha256) if self.adapter == CURRENT else self.adapter
+        return self.adapters.fitting(name, base).name if name else ""
+
+    def _base_choice(self) -> ServeChoice:
         found = found_model(self.name, Store(self.data_dir / "models", load(self.user_catalogue)))
         folder = found.path.is_dir()
         maybe = self.engine == "auto" and not folder  # llama.cpp reads no folder: nothing to fall back to
@@ -108,6 +144,7 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
     serve = choice.serve()
     folder = choice.data_dir / "server"
     engine = ensure(serve, folder, progress).engine
+    served = ":".join((serve.name, *(name for name, _ in serve.adapters)))
     if engine != serve.engine:  # the one that took its place is what a restart must bring back
         serve = replace(serve, engine="llama", fallback=False)
     find = _finder(serve, folder, progress)
@@ -115,8 +152,8 @@ def connect(choice: ModelChoice, progress: Callable[[str], None] = lambda _: Non
     fim = catalogue.fim(family or catalogue.family_of(serve.name))
     transport = Transport(find, attempts=3, call_s=choice.call_s, hint="adi serve --status")
     if engine == "llama":
-        return LlamaModel(transport, name=serve.name, fim=fim)
-    return _probed(transport, serve.name, catalogue)
+        return LlamaModel(transport, name=served, fim=fim, exact=bool(serve.adapters))
+    return _probed(transport, served, catalogue)
 
 
 def running(choice: ModelChoice, progress: Callable[[str], None] = lambda _: None) -> ServerState:
@@ -164,7 +201,7 @@ def _probed(transport: Transport, name: str, catalogue: Catalogue) -> Model:
         found = probe(transport, name)
         fim = catalogue.fim(catalogue.family_of(found.model))
         if found.server == "llama.cpp":
-            return LlamaModel(transport, name=found.model, fim=fim)
+            return LlamaModel(transport, name=found.model, fim=fim, exact=found.adapted)
         if found.server == "adi":
             return OwnModel(transport, found)
         return UrlModel(transport, found, fim)

@@ -30,6 +30,18 @@ class NoSpace(ModelError):
     """The disk cannot hold the file."""
 
 
+class AdapterRefused(ModelError):
+    """An adapter that does not belong to this base, brings what is never run, or may not be served."""
+
+
+class UnknownAdapter(ModelError):
+    """No adapter has this name."""
+
+
+class AdapterDamaged(ModelError):
+    """An adapter's bytes are not the ones that were added, or nobody knows which one is served."""
+
+
 class ServerFailed(ModelError):
     """The model server could not start, or answered with an error of its own."""
 

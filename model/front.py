@@ -30,7 +30,17 @@ from model.front_guard import HEAD_S, MOST_CONNECTIONS, Guard, answer, protocol,
 from model.front_json import Kind, parse
 from model.front_metrics import Metrics
 from model.front_refusal import Json, Refusal, refusal, unknown_model
-from model.front_requests import AdapterAsked, Asked, ChatAsked, CountAsked, TextAsked, TextOfAsked, Turn
+from model.front_requests import (
+    AdapterAsked,
+    Asked,
+    ChatAsked,
+    CountAsked,
+    TextAsked,
+    TextOfAsked,
+    Turn,
+    check_loaded,
+    chosen,
+)
 
 GRACE_S: Final = 2
 """Seconds that answers under way get when the server leaves."""
@@ -82,7 +92,7 @@ class Front:
         return _adapter(await asyncio.to_thread(self.backend.load_adapter, asked.name, asked.path))
 
     async def unload(self, name: str) -> Json:
-        self._check_adapter(name, "name")
+        check_loaded(name, self._loaded(), "name")
         await asyncio.to_thread(self.backend.unload_adapter, name)
         return {"id": name, "object": "adapter", "deleted": True}
 
@@ -213,22 +223,10 @@ class Front:
 
     def _choose(self, model: str, adapter: str) -> str:
         """The adapter that is asked for. Raises Refusal for what is not served."""
-        served = self.backend.about.model
-        named = model.removeprefix(f"{served}:") if model.startswith(f"{served}:") else ""
-        if model not in ("", served) and not named:
-            raise unknown_model(model, served)
-        if named and adapter and named != adapter:
-            raise Refusal(400, "model and adapter name different adapters.", param="adapter")
-        chosen = named or adapter
-        if chosen:
-            self._check_adapter(chosen, "model" if named else "adapter")
-        return chosen
+        return chosen(model, adapter, self.backend.about.model, self._loaded())
 
-    def _check_adapter(self, name: str, param: str) -> None:
-        loaded = [one.name for one in self.backend.adapters()]
-        if name not in loaded:
-            said = f"No adapter is called {name!r:.120}; loaded: {', '.join(loaded) or 'none'}."
-            raise Refusal(404, said, param=param, code="model_not_found")
+    def _loaded(self) -> list[str]:
+        return [one.name for one in self.backend.adapters()]
 
     def _models(self) -> list[Json]:
         about = self.backend.about

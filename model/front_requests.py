@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from memory.records import Message
 from model.backend import Draw, Grammar
 from model.front_json import NEUTRAL, Fields
-from model.front_refusal import Refusal
+from model.front_refusal import Refusal, unknown_model
 
 MOST_ANSWERS: Final = 128
 MOST_STOPS: Final = 16
@@ -266,6 +267,25 @@ def check_gap(prompt: object, suffix: str | None, context: str | None) -> None:
         raise Refusal(400, "suffix needs a prompt that is text.", param="suffix")
     if context is not None and suffix is None:
         raise Refusal(400, "context belongs to a gap: give suffix too.", param="context")
+
+
+def chosen(model: str, adapter: str, served: str, loaded: Sequence[str]) -> str:
+    """The adapter that a request asks for, empty for the base. Raises Refusal for what is not served."""
+    named = model.removeprefix(f"{served}:") if model.startswith(f"{served}:") else ""
+    if model not in ("", served) and not named:
+        raise unknown_model(model, served)
+    if named and adapter and named != adapter:
+        raise Refusal(400, "model and adapter name different adapters.", param="adapter")
+    if named or adapter:
+        check_loaded(named or adapter, loaded, "model" if named else "adapter")
+    return named or adapter
+
+
+def check_loaded(name: str, loaded: Sequence[str], param: str) -> None:
+    """Raises Refusal for an adapter that is not there."""
+    if name not in loaded:
+        said = f"No adapter is called {name!r:.120}; loaded: {', '.join(loaded) or 'none'}."
+        raise Refusal(404, said, param=param, code="model_not_found")
 
 
 class CountAsked(Fields):

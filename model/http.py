@@ -285,6 +285,15 @@ def _parse_events(response: httpx2.Response) -> Iterator[Json]:
         yield event
 
 
+def check_answered(model: str, asked: str) -> None:
+    """Raises ServerFailed when a server answers in another name than it was asked: it ignores adapters."""
+    if model != asked:
+        raise ServerFailed(
+            f"{asked} was asked, and the server answered as {model or 'nobody'}: it ignores adapters",
+            "set model.adapter to '' for the base alone, or serve with engine llama or torch",
+        )
+
+
 @contextmanager
 def understood(where: str) -> Iterator[None]:
     """Turns what goes wrong while an answer is taken apart into ServerFailed."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from memory.records import Completion, Message, Usage
 from model.client import MIN_P, TOP_K
 from model.errors import Unsupported
-from model.http import Json
+from model.http import Json, check_answered
 from model.openai import Answer, UrlModel
 from model.protocol import Capabilities, Sampling
 
@@ -55,6 +55,8 @@ class OwnModel(UrlModel):
     def _completion(self, answer: Answer, body: Json, index: int) -> Completion:
         """The times of a request, whose answers run side by side, stand with its first answer."""
         done = super()._completion(answer, body, index)
+        if self._probe.adapted:
+            check_answered(done.model, self._probe.model)
         told, usage = answer.timings, done.usage
         if not told:
             return done

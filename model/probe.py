@@ -30,6 +30,8 @@ class Probe:
     """It counts tokens at /tokenize."""
     infill: bool = False
     """It fills gaps by itself, with `suffix`; asked of ADI's own server only."""
+    adapted: bool = False
+    """The id is that of a model with an adapter: answers must say so."""
 
 
 def probe(transport: Transport, name: str) -> Probe:
@@ -38,13 +40,13 @@ def probe(transport: Transport, name: str) -> Probe:
     Entries with a `parent` are that model with an adapter (vLLM's field, and ADI's): taken by name alone.
     """
     entry = _choose(_served(transport), name)
-    model = str(entry["id"])
+    model, adapted = str(entry["id"]), bool(entry.get("parent"))
     owner = entry.get("owned_by")
     n_ctx = int(entry.get("max_model_len") or entry.get("context_length") or 0)
     if owner == "llamacpp":
-        return Probe("llama.cpp", model)
+        return Probe("llama.cpp", model, adapted=adapted)
     if owner == "adi":
-        return Probe("adi", model, n_ctx, counts=True, infill=_fills(transport, model))
+        return Probe("adi", model, n_ctx, counts=True, infill=_fills(transport, model), adapted=adapted)
     if owner in ("vllm", "sglang"):
         return Probe(owner, model, n_ctx, _counts(transport, model))
     if _is_ollama(transport):

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx2
 
+from model.adapter_store import AdapterStore
 from model.errors import ServerFailed
+from model.http import Json, understood
 from model.serving import BUSY, NOT_USED, ServeChoice, check_extra, check_model, counters
 from model.state import ServerState, read_state, write_state
 
@@ -29,6 +31,11 @@ def ensure(choice: ServeChoice, folder: Path, progress: Progress = lambda _: Non
 
     A server of another model is replaced, but never while it works for somebody.
     """
+    state = _ensure(choice, folder, progress)
+    return adapted(state, choice.adapters, folder, progress) if choice.adapters else state
+
+
+def _ensure(choice: ServeChoice, folder: Path, progress: Progress) -> ServerState:
     running = find(folder)
     if running and fits(running, choice):
         return running
@@ -44,6 +51,60 @@ def ensure(choice: ServeChoice, folder: Path, progress: Progress = lambda _: Non
         if choice.engine == "torch" and not choice.fallback:
             check_extra()
         return _launch(choice, folder, progress)
+
+
+def adapted(
+    state: ServerState,
+    adapters: tuple[tuple[str, str], ...],
+    folder: Path,
+    progress: Progress = lambda _: None,
+) -> ServerState:
+    """The same server once it serves these adapters, (name, path); loaded without anybody noticing.
+
+    Raises AdapterDamaged before a changed file is loaded, RequestRefused, and ServerFailed for a server that
+    does not say that it serves the very bytes.
+    """
+    for name, path in adapters:
+        kept = AdapterStore(Path(path).parent)
+        with _client(state, START_S) as client:
+            served = adapters_of(client, state)
+            if name not in served:
+                kept.check(name)
+                progress(f"loading the adapter {name}")
+                served[name] = _loaded(client, state, name, path)
+        if served[name] not in kept.get(name).files.values():
+            raise ServerFailed(f"the server serves other bytes as {name}", "adi serve --stop")
+    return read_state(folder) or state
+
+
+def loaded(state: ServerState) -> dict[str, str]:
+    """sha256 by the name of each adapter that a server serves, as it tells. Raises ServerFailed."""
+    with _client(state, 10.0) as client:
+        return adapters_of(client, state)
+
+
+def adapters_of(client: httpx2.Client, state: ServerState) -> dict[str, str]:
+    """The same over a connection that is there."""
+    told = _asked(client, state, "GET")
+    return {str(one["name"]): str(one["sha256"]) for one in told["data"]}
+
+
+def _loaded(client: httpx2.Client, state: ServerState, name: str, path: str) -> str:
+    """Have a server load an adapter; the sha256 of what it read."""
+    return str(_asked(client, state, "POST", {"name": name, "path": path})["sha256"])
+
+
+def _asked(client: httpx2.Client, state: ServerState, method: str, body: Json | None = None) -> Json:
+    where = f"{state.openai or state.url}/adapters"
+    try:
+        answer = client.request(method, where, json=body)
+    except httpx2.TransportError as error:
+        raise ServerFailed(f"{where} does not answer: {error}", HINT) from error
+    with understood(where):
+        told: Json = answer.json()
+        if answer.status_code != 200:
+            raise ServerFailed(f"the server does not serve it: {told['error']['message']}", HINT)
+        return told
 
 
 def fits(state: ServerState, choice: ServeChoice) -> bool:

@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 import httpx2
 import psutil
 
+from model.adapter_store import MANIFEST, AdapterStore
 from model.errors import ModelError, ServerFailed
 from model.machine import cores, lacking
 from model.state import ServerState, read_state, write_state
@@ -70,6 +71,8 @@ class ServeChoice:
     """Of engine `torch`: `int8` weights; empty means none."""
     fallback: bool = False
     """Engine `torch` only where a GPU holds the model, else engine `llama`."""
+    adapters: tuple[tuple[str, str], ...] = ()
+    """(name, path) of LoRA adapters to load beside the model; paths as POST /v1/adapters takes them."""
 
     def arguments(self, state_dir: Path) -> list[str]:
         """The command line of the server's process, behind the interpreter."""
@@ -88,6 +91,7 @@ class ServeChoice:
         }
         module = "model.torch_host" if self.engine == "torch" else "model.llama"
         options = [text for name, value in told.items() for text in (f"--{name}", str(value))]
+        options += [text for adapter in self.adapters for text in ("--adapter", *adapter)]
         return ["-P", "-m", module, *options, *(["--fallback"] if self.fallback else [])]
 
 
@@ -145,8 +149,20 @@ def attend(
         reason = _watch(state, state_dir, idle_s, leave, work)
         return Left(reason, leave.signals[0] if leave.signals else 0)
     finally:
-        if read_state(state_dir) == state:
+        if _is_ours(state_dir, state):
             write_state(state_dir, None)
+
+
+def move(state_dir: Path, state: ServerState, url: str) -> None:
+    """Tell ADI's own clients another address of the same server."""
+    if _is_ours(state_dir, state):
+        write_state(state_dir, replace(state, url=url))
+
+
+def _is_ours(state_dir: Path, state: ServerState) -> bool:
+    """Whether the state file still names this server, wherever it answers by now."""
+    found = read_state(state_dir)
+    return found is not None and replace(found, url=state.url) == state
 
 
 def _watch(
@@ -156,7 +172,7 @@ def _watch(
     seen = ""
     last_work = last_answer = time.monotonic()
     while not leave.asked.wait(min(POLL_S, idle_s / 4) if idle_s else POLL_S):
-        if read_state(state_dir) != state:
+        if not _is_ours(state_dir, state):
             return "another server took over"
         found, now = work(), time.monotonic()
         if found is None:
@@ -237,7 +253,13 @@ def check_extra() -> None:
 
 
 def check_model(choice: ServeChoice) -> None:
-    """Refuses what the engine cannot read before a C++ library reads it. Raises ServerFailed."""
+    """Refuses what the engine cannot read, before a C++ library reads it, and adapters that were changed.
+
+    Raises ServerFailed, AdapterDamaged.
+    """
+    for name, path in choice.adapters:
+        if (Path(path) / MANIFEST).exists():
+            AdapterStore(Path(path).parent).check(name)
     if choice.engine == "torch" and choice.model.is_dir():
         return
     if choice.model.is_dir():
@@ -269,7 +291,9 @@ def detached(argv: list[str] | None, engine: Engine, host: Callable[[ServeChoice
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--idle", dest="idle_s", type=float, required=True)
     parser.add_argument("--fallback", action="store_true")
+    parser.add_argument("--adapter", dest="adapters", nargs=2, action="append", default=[])
     given = vars(parser.parse_args(argv))
+    given["adapters"] = tuple((name, path) for name, path in given["adapters"])
     state_dir = given.pop("state_dir")
     os.chdir(state_dir)  # the starter's directory must stay free to be removed
     try:

@@ -2,11 +2,15 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.catalogue import Catalogue, Entry
 from model.errors import ModelMissing
+
+CONVERTED = Path("models") / "torch"
+"""Below the data directory: GGUF files as safetensors, and remembered hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,23 @@ class Store:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(files: Sequence[Path], cache: Path) -> str:
+    """SHA-256 as hex, of one file its own; what was read once is remembered by its size and time."""
+    found = [_remembered(path, cache) for path in files]
+    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def _remembered(path: Path, cache: Path) -> str:
+    state = path.resolve().stat()
+    note = cache / "hashes" / f"{state.st_dev:x}-{state.st_ino:x}-{state.st_size:x}-{state.st_mtime_ns:x}"
+    if not note.is_file():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        new = note.with_name(f"{note.name}.{os.getpid()}")
+        new.write_text(file_sha256(path), "ascii")
+        new.replace(note)
+    return note.read_text("ascii")
 
 
 def is_right(path: Path, entry: Entry) -> bool:

@@ -107,7 +107,7 @@ class Adapters:
         self.use("")
         try:
             check_name(name)
-            plan = _read(path, self._model, self._names)
+            plan = read(path, self._model, self._names)
             spots = _built(self._model, plan)
         except ModelError as error:
             raise RequestRefused(error.message, error.hint) from error
@@ -146,7 +146,7 @@ class Adapters:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What a folder asks for, found to fit."""
 
     config: LoraConfig
@@ -156,8 +156,8 @@ class _Plan:
     """The largest of its layers."""
 
 
-def _read(path: Path, model: Any, names: Sequence[str]) -> _Plan:
-    """Raises ModelError for what is no LoRA adapter of this model."""
+def read(path: Path, model: Any, names: Sequence[str]) -> Plan:
+    """What a folder of PEFT's holds. Raises ModelError for what is no LoRA adapter of this model."""
     told = _told(path)
     file = path / "adapter_model.safetensors"
     if not file.is_file():
@@ -181,7 +181,7 @@ def _read(path: Path, model: Any, names: Sequence[str]) -> _Plan:
         lora_dropout=0.0,
         inference_mode=True,
     )
-    return _Plan(config, load_file(file), file_sha256(file), max(ranks.values()))
+    return Plan(config, load_file(file), file_sha256(file), max(ranks.values()))
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def _alphas(told: dict[str, Any], ranks: dict[str, int]) -> dict[str, Any]:
     return found
 
 
-def _built(model: Any, plan: _Plan) -> tuple[_Spot, ...]:
+def _built(model: Any, plan: Plan) -> tuple[_Spot, ...]:
     """The adapter's layers, the model left as it was."""
     with quiet():
         try:

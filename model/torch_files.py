@@ -1,7 +1,6 @@
-"""Files of weights: remembered hashes, one process at a time, safetensors written as streams, no chatter."""
+"""Files of weights: one process at a time, safetensors written as streams, no chatter."""
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -19,28 +18,10 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as chatter
 
 from model.errors import ModelError
-from model.store import file_sha256
 
 SIZES: Final = {"F32": 4, "F16": 2, "BF16": 2}
 """Bytes an element, by the name that safetensors gives a type."""
 PICKLES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-
-
-def content_hash(files: Sequence[Path], cache: Path) -> str:
-    """SHA-256 as hex, of one file its own; what was read once is remembered by its size and time."""
-    found = [_remembered(path, cache) for path in files]
-    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
-
-
-def _remembered(path: Path, cache: Path) -> str:
-    state = path.resolve().stat()
-    note = cache / "hashes" / f"{state.st_dev:x}-{state.st_ino:x}-{state.st_size:x}-{state.st_mtime_ns:x}"
-    if not note.is_file():
-        note.parent.mkdir(parents=True, exist_ok=True)
-        new = note.with_name(f"{note.name}.{os.getpid()}")
-        new.write_text(file_sha256(path), "ascii")
-        new.replace(note)
-    return note.read_text("ascii")
 
 
 @contextmanager

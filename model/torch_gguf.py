@@ -21,7 +21,8 @@ from transformers import AutoConfig
 from model import torch_vocabulary
 from model.errors import ModelError, NoSpace
 from model.partial import Progress
-from model.torch_files import Stream, alone, content_hash, empty, quiet, size_of
+from model.store import content_hash
+from model.torch_files import Stream, alone, empty, quiet, size_of
 
 FORMAT: Final = 1
 """Raised when the same file would be written otherwise; older folders are then left unread."""

@@ -101,6 +101,12 @@ def _engine(choice: ServeChoice, data_dir: Path) -> "TorchEngine":
     torch.set_num_threads(choice.threads or cores())
     try:
         engine = made(choice, data_dir, _say)
+        try:
+            for name, path in choice.adapters:
+                engine.load_adapter(name, path)
+        except BaseException:
+            engine.close()
+            raise
     except torch.OutOfMemoryError as error:
         raise ServerFailed(
             f"{choice.name} does not fit the memory of {choice.device or 'the GPU'}",

@@ -9,6 +9,7 @@ import torch
 from model.backend import About
 from model.catalogue import load as load_catalogue
 from model.serving import ServeChoice
+from model.store import CONVERTED
 from model.torch_adapters import Adapters
 from model.torch_batch import BatchSizes
 from model.torch_engine import TorchEngine
@@ -17,8 +18,6 @@ from model.torch_single import SingleLane
 from model.torch_text import Text
 from model.torch_weights import Loaded, load
 
-CONVERTED = Path("models") / "torch"
-"""Below the data directory: GGUF files as safetensors."""
 SHARE = 0.6
 """Of the GPU's free memory, for keys and values of the batch lane; the rest is for passes and graphs."""
 MOST_TOKENS = 1 << 20

@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from model import torch_gguf, torch_mpt
 from model.errors import ModelError, ModelMissing
-from model.torch_files import PICKLES, content_hash, names_in, quiet, refuse_pickle
+from model.store import content_hash
+from model.torch_files import PICKLES, empty, names_in, quiet, refuse_pickle
 
 Quantize = Literal["", "int8"]
 """int8 holds a model's quality: over 1,024 tokens of this repository the 0.5B has a loss of 2.013, in bf16
@@ -99,6 +100,13 @@ def load(
         dtype=kind,
         quantize=quantize,
     )
+
+
+def skeleton(source: Path, cache: Path) -> tuple[Any, tuple[str, ...]]:
+    """The model of a source without memory for its weights, and its names. Raises as `load` does."""
+    folder = _folder(source, cache, None)
+    config = _config(folder, sum(len(names_in(path)) for path in _weight_files(folder)))
+    return empty(config), tuple(dict.fromkeys((*_names(source, folder), folder.name)))
 
 
 def _folder(source: Path, cache: Path, options: torch_gguf.Options | None) -> Path:

@@ -12,8 +12,10 @@ import pytest
 from model.catalogue import load
 from model.client import LlamaModel
 from model.connect import connect_url
-from model.front_llama import app
+from model.errors import ServerFailed
+from model.front_llama import app as lanes_app
 from model.http import Endpoint, Transport
+from model.llama_lanes import Lane, Lanes
 from model.protocol import Sampling
 from model.scripted_backend import ScriptedBackend
 from tests.front_kit import TOKEN, Address, listening, said, until
@@ -24,6 +26,28 @@ NAME = "qwen2.5-coder-tiny"
 ASK: Any = [{"role": "user", "content": "add one"}]
 LONG = {"max_tokens": 3000, "grammar": "root ::= ([a-z ] [a-z ] [a-z ]){1000}"}
 """An answer that takes a while: control tokens cannot end it."""
+
+
+class Elsewhere:
+    """A llama.cpp server that somebody else started."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def alive(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        return
+
+
+def app(url: str, token: str) -> Any:
+    """A front of a server without adapters."""
+
+    def grow(_adapters: object) -> Lane:
+        raise ServerFailed("nothing is started here")
+
+    return lanes_app(Lanes(Lane(Elsewhere(url)), grow, lambda _url: False), token)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +121,7 @@ def test_a_suffix_is_a_gap_with_the_models_own_tokens(native: str, client: opena
     ("body", "status", "param"),
     [
         ({"model": "gpt-5", "prompt": "a"}, 404, "model"),
-        ({"prompt": "a", "adapter": "night"}, 400, "adapter"),
+        ({"prompt": "a", "adapter": "night"}, 404, "adapter"),
         ({"prompt": "a", "structured_outputs": {"regex": "a"}}, 400, "structured_outputs"),
         ({"prompt": "a", "return_token_ids": True}, 400, "return_token_ids"),
         ({"prompt": [1], "suffix": "a"}, 400, "suffix"),
@@ -119,7 +143,7 @@ def test_everything_else_passes_as_it_is(front: Address) -> None:
         assert http.post("/tokenize", json={"content": "ab"}).json()["tokens"]
         assert http.get("/v1/adapters").json() == {"object": "list", "data": []}
         assert http.post("/v1/adapters", json={"name": "a", "path": "/a"}).status_code == 400
-        assert http.delete("/v1/adapters/a").status_code == 400
+        assert http.delete("/v1/adapters/a").status_code == 404
         long = http.post("/v1/completions", json={"prompt": "z" * 5000}).json()["error"]
         assert long["n_ctx"] == 4096
         assert http.get("/v1/models", headers={"Authorization": "Bearer x"}).status_code == 401
