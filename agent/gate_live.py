@@ -2,7 +2,7 @@
 
 An outcome is a person's last word on a result (accepted, with or without edits; rejected; taken back), and
 where there was none how the run ended: accepted by its evidence, or not. Runs that the environment ended,
-that wait for a review, and those on tasks that a program made are no outcomes.
+that wait for a review, and those on tasks of a suite or of a program are no outcomes.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from memory.records import Stop
 from memory.store import Store
 from model.gate_live import Watch, watch
 
-MOST: Final = 2_000
-"""Newest runs that are looked at."""
+MOST: Final = 400
+"""Newest runs that are looked at, some milliseconds each, when a run begins."""
 GOOD: Final = frozenset({"accepted", "edited"})
 BAD: Final = frozenset({"rejected", "undone"})
 LOST: Final = frozenset({Stop.REJECTED, Stop.FAILED, Stop.STUCK, Stop.BUDGET})
@@ -40,7 +40,8 @@ def lived(store: Store) -> Iterator[Lived]:
     for run_id, _, _ in ended(store)[-MOST:]:
         run = Harvest(run_id, "", tuple(store.events(run_id)))
         good = outcome(run)
-        if good is not None and run.calls and not run.started.origin.model_dump().get("synthetic"):
+        origin = run.started.origin
+        if good is not None and run.calls and not (origin.synthetic or origin.task):
             yield Lived(run_id, run.created_at, run.calls[0].completion.model, good)
 
 
@@ -54,7 +55,7 @@ def outcome(run: Harvest) -> bool | None:
 
 
 def watched(store: Store, old: str, new: str, promoted: str = "") -> Watch:
-    """Hold what the model `new` did since it was promoted (UTC, ISO 8601) against all that `old` did.
+    """Hold what the model `new` did since it was promoted (UTC, ISO 8601) against what `old` did.
 
     Both are names as their server tells them. The caller rolls back (model/adapter_store.py).
     """

@@ -68,7 +68,7 @@ def trained(run: Harvest, repository: str) -> Trained:
     return Trained(
         id=run.run_id,
         repository=repository,
-        task=run.task.id,
+        task=run.started.origin.task or run.task.id,
         prompt=run.task.prompt,
         texts=(run.diff, *(call.completion.text for call in run.calls)),
     )

@@ -1,7 +1,7 @@
 """Tasks that a program made: defects seeded into a person's own tested repositories, kept and split.
 
 A task's repository is a fresh one without history, so that no earlier version of the changed line is in it.
-Everything about a seeded task says that it is synthetic: its record, the runs that work on it (`seeded_from`
+Everything about a seeded task says that it is synthetic: its record, the runs that work on it (`synthetic`
 of their origin, memory/origin.py), and every row that comes of those. Which part a task is of, training or
 held out, is decided by a hash of its repository, file or function, once, and never changes.
 """

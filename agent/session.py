@@ -12,6 +12,7 @@ from agent.crashed import close_runs
 from agent.derive import derived, loads
 from agent.environment import image_of
 from agent.errors import ENVIRONMENT, UsageError, exit_code_of, sentence
+from agent.live import settle
 from agent.loop import Judge, run_task
 from agent.mechanisms import Mechanism
 from agent.models import Connected, named
@@ -85,6 +86,8 @@ class Session:
     on_output: Callable[[bytes], None] | None = None
     origin: Callable[[Path], Origin] = origin_of
     """Whose work a run on the repository at this root begins with."""
+    settle: Callable[[], Sequence[str]] = tuple
+    """Before a run asks its model: takes back what live results speak against; what to tell of it."""
 
     def run(self, prompt: str, checks: tuple[str, ...] = ()) -> Outcome:
         """Do one task. Raises what went wrong at a boundary, after the run's end was recorded."""
@@ -117,7 +120,7 @@ class Session:
         with self._ended(recorder) as finish:
             self.store.claim_repo(str(copied.repo), run_id)
             typed_next(self.store, run_id, task)
-            for note in (*self.store.warnings, *copied.notes):
+            for note in (*self.store.warnings, *copied.notes, *self.settle()):
                 recorder.emit(Noted(level="warning", text=note))
             return finish(self._work(task, files, recorder, memory))
 
@@ -336,6 +339,7 @@ def open_session(
             on_text=on_text,
             on_output=on_output,
             origin=origin,
+            settle=lambda: settle(settings, places, store),
         )
         session.recover()
         revisit(store, repo)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.inert import inert_line
 from agent.models import choice_of
+from agent.origin import origin_of
 from agent.percolate import Listener
 from agent.person import Person
 from agent.session import MakeSandbox, Session, docker_sandboxes, open_session
@@ -16,6 +17,7 @@ from agent.suite_agents import Adi, OpenSession
 from agent.suite_oneshot import OneShot
 from agent.suite_run import run_suite
 from agent.suite_task import Agent, Row, SuiteTask
+from memory.origin import Origin
 from memory.records import Event, Noted
 from model.connect import connect
 from sandbox.protocol import Sandbox, SandboxLimits
@@ -128,10 +130,15 @@ def _opener(settings: Settings) -> OpenSession:
             if isinstance(event.payload, Noted) and event.payload.level != "info":
                 _say(f"{repo.name}: {event.payload.level}: {event.payload.text}")
 
-        with open_session(settings, repo, person, [*listeners, warn]) as session:
+        with open_session(settings, repo, person, [*listeners, warn], origin=_of_a_suite) as session:
             yield session
 
     return opened
+
+
+def _of_a_suite(copy: Path) -> Origin:
+    """Origin of a run by its folder, which has the task's name: no work of a person's."""
+    return origin_of(copy).model_copy(update={"task": copy.name})
 
 
 def _tell(row: Row, done: int, tasks: int) -> None:

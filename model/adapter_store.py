@@ -259,16 +259,24 @@ class AdapterStore:
         return made
 
     def rollback(
-        self, base_sha256: str, *, reason: str = "", ready: Callable[[str], None] = lambda _name: None
+        self,
+        base_sha256: str,
+        *,
+        of: str = "",
+        reason: str = "",
+        ready: Callable[[str], None] = lambda _name: None,
     ) -> Change:
         """Serve what was served before, at last the base alone. Raises AdapterRefused when it is.
 
-        `ready` is called with the name, as with `promote`.
+        `of` names the adapter that must still be the one that is served, so that two who saw the same go back
+        one step and not two. `ready` is called with the name, as with `promote`.
         """
         with self._changing() as change:
             stack = self._read().served(base_sha256)
             if not stack:
                 raise AdapterRefused("the base is served alone: there is nothing to roll back", LIST)
+            if of and stack[-1] != of:
+                raise AdapterRefused(f"{of} is not served any more, {stack[-1]} is", LIST)
             back = stack[-2] if len(stack) > 1 else ""
             if back:
                 self.check(back)
