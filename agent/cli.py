@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "replay": ("agent.cli_log", "replay", "Play a run back as it looked."),
     "memory": ("agent.cli_memory", "app", "What ADI has learned: list, correct, forget, write out."),
     "data": ("agent.cli_data", "app", "Data sets from what was recorded: export, check, forget."),
+    "learn": ("agent.cli_learn", "app", "Learn from accepted work: train, judge, promote or not."),
     "prepare": ("agent.cli_prepare", "prepare", "Install what a repository's checks need, shown first."),
     "model": ("agent.cli_model", "app", "List, fetch and verify models."),
     "serve": ("agent.cli_serve", "serve", "Serve a model to this machine."),

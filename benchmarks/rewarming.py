@@ -50,6 +50,10 @@ BLOCK, BATCH = 128, 8
 WARMUP: Final = 0.05
 BYTES = {"library": 400_000, "own": 200_000, "held": 60_000}
 """Of the first training, of the second one, and of the files of each kind that are kept out."""
+LEFT_OUT: Final = {"site-packages", "test", "encodings"}
+"""Folders below the library; the last one holds tables of characters, each like the next."""
+CHARACTERS: Final = 4_000
+"""Of a file that are read, so that the kept-out part is many files."""
 POINTS, SAMPLE = 10, 64
 """Measurements along a training, and the rows of each; before and after it all rows are measured."""
 
@@ -93,7 +97,7 @@ class Texts:
 def texts(scale: float, dice: random.Random) -> Texts:
     """So much of each as BYTES says; the same files are kept out whatever the scale."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    library = sorted(path for path in root.rglob("*.py") if not {"site-packages", "test"} & set(path.parts))
+    library = sorted(path for path in root.rglob("*.py") if not LEFT_OUT & set(path.parts))
     listed = subprocess.run(["git", "ls-files", "*.py"], capture_output=True, text=True, check=True).stdout
     own = [Path(name) for name in listed.splitlines()]
     found = dict[str, tuple[list[Document], list[Document]]]()
@@ -111,7 +115,7 @@ def _read(paths: Sequence[Path], size: int) -> list[Document]:
     for path in paths:
         if left <= 0:
             break
-        found.append(Document(path.read_text("utf-8", errors="replace")[:20_000]))
+        found.append(Document(path.read_text("utf-8", errors="replace")[:CHARACTERS]))
         left -= len(found[-1].text)
     return found
 

@@ -29,6 +29,8 @@ from sandbox.packing import pack
 TRIED = 12
 """Changes of one program that are run before it is given up."""
 TEST_S = 10.0
+
+
 def tested(files: dict[str, str], command: str, image: str) -> CheckResult:
     """The exercise's tests on this tree."""
     archive = pack({path: text.encode() for path, text in files.items()})

@@ -1,0 +1,319 @@
+"""`adi learn`: train on what was accepted, judge the result as it is served, promote it or not."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from agent.cli_seed import collect, say, seed
+from agent.mechanisms import Mechanism
+
+if TYPE_CHECKING:
+    from agent.display_learn import Say, Tell
+    from agent.learn import Round, Stage
+    from agent.learn_data import Prepared
+    from agent.learn_gate import GateWish
+    from agent.settings import Directories, Settings
+    from agent.suite_task import Row, SuiteTask
+    from memory.store import Store
+    from model.train_job import Settings as Training
+
+SCHEMA_VERSION: Final = 1
+app: Final = typer.Typer(
+    help="Learn from accepted work: train an adapter, judge it as it is served, promote it or not.",
+    add_completion=False,
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(seed)
+app.command()(collect)
+
+Without = Annotated[
+    list[Mechanism] | None,
+    typer.Option(help="Judge both models with this part of ADI switched off; repeatable."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Tell what would be trained on, and why runs are left out.")
+]
+Schedule = Annotated[
+    str, typer.Option(metavar="systemd|cron", help="Print what makes it periodic; install nothing.")
+]
+CorpusFolder = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="A corpus of `adi data corpus`, learned first.")
+]
+MaxLeftOut = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of rows that may be too long; more ends it.")
+]
+
+
+@app.callback()
+def learn(
+    context: typer.Context,
+    dry_run: DryRun = False,
+    when: Annotated[str, typer.Option(metavar="TEXT", help='Only then, such as "50 new accepted".')] = "",
+    schedule: Schedule = "",
+    corpus: CorpusFolder = None,
+    synthetic: Annotated[bool, typer.Option(help="Runs on seeded tasks, too.")] = True,
+    least: Annotated[int, typer.Option(min=1, help="Accepted runs that there must be.")] = 10,
+    per_task: Annotated[int, typer.Option(min=0, help="Runs of one task; 0 is no limit.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the rows.")] = 3,
+    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 16,
+    max_length: Annotated[int, typer.Option(min=16, help="Tokens; longer rows are left out.")] = 4096,
+    max_left_out: MaxLeftOut = 0.05,
+    processes: Annotated[int, typer.Option(min=0, help="That train together; 0: one for each GPU.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0, help="Of training; 0 is no limit.")] = 0.0,
+    samples: Annotated[int, typer.Option(min=1, help="Runs of each held-out task and model.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Tasks of the gate at once.")] = 1,
+    general: Annotated[
+        str, typer.Option(metavar="SUITE", help="A suite of `adi eval` to check harm on.")
+    ] = "",
+    general_limit: Annotated[int, typer.Option(min=1, help="Tasks of that suite.")] = 40,
+    alone: Annotated[bool, typer.Option("--alone", help="Promote without a general suite.")] = False,
+    without: Without = None,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Train and store; promote nothing.")] = False,
+    gate: Annotated[str, typer.Option(metavar="NAME", help="Only judge an adapter that is there.")] = "",
+    gates: Annotated[bool, typer.Option("--gates", help="List the looks at held-out tasks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Learn from accepted work. Exit code 0: promoted; 3: not; 5: time spent; 6: something is missing.
+
+    Every stage goes on where it was broken off. The old model serves all the time.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if schedule:
+        typer.echo(_schedule(schedule), nl=False)
+        return
+    if gates:
+        _gates(as_json)
+        return
+    from agent.learn_gate import GateWish
+    from agent.learn_schedule import least_new
+    from model.train_job import Settings as Training
+
+    least_new(when)
+    asked = Training(
+        rank=rank, alpha=2 * rank, epochs=epochs, max_length=max_length, max_left_out=max_left_out,
+        processes=processes,
+    )  # fmt: skip
+    wish = None if no_gate else GateWish(samples, _general(general, general_limit), alone, jobs)
+    with _opened(without or ()) as (settings, places, store):
+        if gate:
+            raise typer.Exit(_judge(gate, wish or GateWish(), settings, places, store, as_json))
+        prepared = _prepared(store, settings, places, corpus, synthetic, per_task)
+        if dry_run:
+            _tell_rows(prepared, as_json)
+            return
+        raise typer.Exit(
+            _learn(prepared, asked, wish, settings, places, store, least, least_new(when), minutes, as_json)
+        )
+
+
+def _learn(
+    prepared: "Prepared",
+    asked: "Training",
+    gate: "GateWish | None",
+    settings: "Settings",
+    places: "Directories",
+    store: "Store",
+    least: int,
+    fresh: int,
+    minutes: float,
+    as_json: bool,
+) -> int:
+    """One round; the exit code."""
+    from agent.learn import NOT_PROMOTED, PROMOTED, new_accepted
+    from agent.learn import learn as work
+    from agent.learn_data import enough
+    from agent.learn_parts import check, parts_of, wish_of
+    from agent.learn_place import LearnPlace
+
+    place = LearnPlace(places.data / "learn")
+    found = new_accepted(place, prepared.runs)
+    if fresh and found < fresh:
+        typer.echo(f"{found} of {fresh} new accepted runs: nothing is learned yet")
+        return NOT_PROMOTED
+    check(gate is not None, places)
+    enough(prepared, least)
+    wish = wish_of(settings, places, asked, 60 * minutes)
+    with place.locked(), _shown() as (tell, line):
+        parts = parts_of(settings, places, store, wish, gate, on_row=_row_teller(line), say=line)
+        ended = work(place, prepared, wish, parts, tell=tell, began=_stage_teller(line))
+    _tell_round(ended, as_json)
+    return PROMOTED if ended.promoted else NOT_PROMOTED
+
+
+def _judge(
+    name: str, wish: "GateWish", settings: "Settings", places: "Directories", store: "Store", as_json: bool
+) -> int:
+    """The gate alone, for an adapter that is in the store; the exit code."""
+    from agent.learn import NOT_PROMOTED, PROMOTED, Round
+    from agent.learn_gate import judge
+    from agent.learn_place import LearnPlace
+    from agent.models import choice_of
+
+    place = LearnPlace(places.data / "learn")
+    kept = choice_of(settings, places).adapters
+    found = kept.get(name)
+    with place.locked():
+        folder = place.root / "gates" / name
+        said = judge(name, folder, wish, settings, places, store, on_row=_row_teller(say), say=say)
+        if said.verdict == "PROMOTE":
+            kept.promote(name, reason=str(said.report))
+    ended = Round(
+        id="", rows_sha256=found.dataset_sha256, runs=found.rows, synthetic=0, adapter=name,
+        verdict=said.verdict, reasons=said.reasons, report=str(said.report),
+        promoted=said.verdict == "PROMOTE",
+    )  # fmt: skip
+    _tell_round(ended, as_json)
+    return PROMOTED if ended.promoted else NOT_PROMOTED
+
+
+@contextmanager
+def _opened(without: Sequence[Mechanism] = ()) -> "Iterator[tuple[Settings, Directories, Store]]":
+    from agent.settings import directories, load, store_place
+    from memory.store import Store
+
+    settings = load(None, {"run": {"without": tuple(without) or None}}).settings
+    with Store.open(store_place(settings)) as store:
+        yield settings, directories(), store
+
+
+def _prepared(
+    store: "Store",
+    settings: "Settings",
+    places: "Directories",
+    corpus: Path | None,
+    synthetic: bool,
+    per_task: int,
+) -> "Prepared":
+    from agent.data_sources import needs_data, sources
+    from agent.learn_data import corpus_of, prepare
+    from agent.seed_tasks import TaskFolder
+    from feedback.harvest import harvests, ordered
+
+    needs_data()
+    held = TaskFolder(places.data / "learn" / "tasks").file("held-out")
+    with sources(settings, places, [store], [held] if held.exists() else []) as found:
+        texts, left = corpus_of(corpus, found.held_out) if corpus else ([], 0)
+        if left:
+            say(f"{left} texts of the corpus share words with held-out tasks and are left out")
+        runs = ordered([*harvests(store)])
+        return prepare(runs, found, corpus=texts, synthetic=synthetic, per_task=per_task)
+
+
+def _tell_rows(prepared: "Prepared", as_json: bool) -> None:
+    """What would be trained on."""
+    rows = prepared.rows
+    tokens, learned = prepared.tokens
+    if as_json:
+        _print(
+            "rows", runs=len(prepared.runs), labels=dict(prepared.labels), synthetic=prepared.synthetic,
+            answers=len(rows.answers), pairs=len(rows.pairs), texts=len(rows.documents), tokens=tokens,
+            learned=learned, left_out=dict(prepared.left_out),
+        )  # fmt: skip
+        return
+    grades = ", ".join(f"{number} {grade}" for grade, number in sorted(prepared.labels.items())) or "none"
+    longest = max((len(row.ids) for row in rows.answers), default=0)
+    typer.echo(f"{prepared.told}\n")
+    typer.echo(f"runs that are left: {grades}; {prepared.synthetic} of the accepted ones on seeded tasks")
+    typer.echo(
+        f"{len(rows.answers):,} answers of {len(prepared.runs)} accepted runs: {tokens:,} tokens, "
+        f"{learned:,} of them learned; the longest row has {longest:,}"
+    )
+    typer.echo(f"{len(rows.pairs):,} preference pairs, {len(rows.documents):,} texts of a corpus")
+
+
+def _tell_round(ended: "Round", as_json: bool) -> None:
+    from agent.inert import inert_line
+
+    if as_json:
+        _print("round", **ended.model_dump(mode="json"))
+        return
+    what = ended.verdict or "not judged"
+    served = "it is served from now on" if ended.promoted else "the model that served before goes on serving"
+    typer.echo(f"{what}: {ended.adapter} ({len(ended.runs)} runs, {ended.synthetic} synthetic); {served}")
+    for reason in ended.reasons:
+        typer.echo(f"  {inert_line(reason)}")
+    if ended.report:
+        say(f"report: {ended.report}")
+
+
+def _gates(as_json: bool) -> None:
+    from memory.gates import uses
+
+    with _opened() as (_, _, store):
+        found = uses(store)
+    if as_json:
+        _print("gates", gates=[use.model_dump(mode="json", exclude={"report"}) for use in found])
+        return
+    for use in found:
+        what = f"look {use.look}, level {use.alpha:.2g}" if use.kind == "gate" else "the old one twice"
+        verdict = use.verdict or "not ended"
+        typer.echo(f"{use.at[:16]}  {verdict:12} {use.new or 'base'}: {len(use.tasks)} tasks, {what}")
+    if not found:
+        say("no gate has looked at held-out tasks yet")
+
+
+def _schedule(kind: str) -> str:
+    """For this program, with the options that were given."""
+    from agent.learn_schedule import schedule
+
+    given = sys.argv[sys.argv.index("learn") :] if "learn" in sys.argv else ["learn"]
+    kept, skip = list[str](), False
+    for word in given:
+        if skip or word.startswith("--schedule"):
+            skip = not skip and word == "--schedule"
+            continue
+        kept.append(word)
+    program = Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
+    return schedule(kind, program, kept, os.environ.get("ADI_HOME", ""))
+
+
+def _general(suite: str, limit: int) -> "tuple[SuiteTask, ...]":
+    """Tasks of a suite that has nothing to do with the user's work; none where none was named."""
+    if not suite:
+        return ()
+    from agent.cli_eval import BENCH
+    from agent.errors import UsageError
+    from agent.suite_read import read_suite
+
+    if not os.environ.get(BENCH):
+        raise UsageError(f"where is {suite}?", f"name the folder of the suites in {BENCH}")
+    tasks, _ = read_suite(suite, Path(os.environ[BENCH]), part="dev")
+    return tuple(tasks[:limit])
+
+
+def _row_teller(line: Callable[[str], None]) -> "Callable[[str, Row, int, int], None]":
+    def tell(arm: str, row: "Row", done: int, of: int) -> None:
+        line(f"gate [{done}/{of}] {arm} {row.name}: {'solved' if row.solved else 'not solved'} ({row.ended})")
+
+    return tell
+
+
+def _stage_teller(line: Callable[[str], None]) -> "Callable[[Stage, Round], None]":
+    words = {
+        "train": "training", "store": "storing the adapter", "gate": "the gate: held-out tasks, both models",
+        "promote": "promoting",
+    }  # fmt: skip
+    return lambda stage, now: line(f"round {now.id}: {words[stage]}")
+
+
+@contextmanager
+def _shown() -> "Iterator[tuple[Tell, Say]]":
+    """A bar with the loss at a terminal, lines now and then elsewhere; both on stderr."""
+    from agent.display_learn import shown
+
+    with shown(sys.stderr) as found:
+        yield found
+
+
+def _print(kind: str, **told: object) -> None:
+    typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "type": kind, **told}))

@@ -1,0 +1,209 @@
+"""The gate of an adapter: the held-out seeded tasks on the served model, with the adapter and without."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.errors import UsageError
+from agent.gate_flow import Gate, Probes, run_gate
+from agent.gate_overlap import Apart, Trained, trained
+from agent.gate_phrases import by_heart, phrases
+from agent.gate_report import GateReport
+from agent.gate_run import Arm, Contest, OnRow
+from agent.learn import Judged
+from agent.learn_collect import open_runs, synthetic
+from agent.models import choice_of
+from agent.seed_tasks import SeededTask, TaskFolder
+from agent.settings import Directories, Settings
+from agent.suite_agents import Adi
+from agent.suite_measure import Graders
+from agent.suite_task import SuiteTask
+from feedback.harvest import harvest
+from memory.errors import NotFound
+from memory.store import Store
+from model.adapter_store import WEIGHTS, AdapterStore, Manifest
+from model.connect import ModelChoice, finder
+from model.gate_probe import Voice
+from model.http import Transport
+
+PROMPTS = 8
+"""Held-out requests that the distance to the base is measured behind."""
+
+
+@dataclass(frozen=True)
+class GateWish:
+    """What is agreed before anything is measured."""
+
+    samples: int = 1
+    """Seeds of each task."""
+    general: tuple[SuiteTask, ...] = ()
+    """A set that has nothing to do with the user's work."""
+    alone: bool = False
+    """Promote without a general set; the report says so."""
+    jobs: int = 1
+
+
+def judge(
+    name: str,
+    folder: Path,
+    wish: GateWish,
+    settings: Settings,
+    places: Directories,
+    store: Store,
+    *,
+    on_row: OnRow = lambda _arm, _row, _done, _of: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Judged:
+    """Run what is left of a gate, write the verdict to the store of adapters, and give it.
+
+    Raises UsageError without held-out tasks, and what agent.gate_flow raises.
+    """
+    tasks = held_out(places)
+    choice = choice_of(settings, places)
+    base, kept = choice.base(), choice.adapters
+    found = kept.fitting(name, base)
+    old = kept.current(base.sha256)
+    runs = rows_of(found, store)
+    with _probes(choice, found, old, tasks, runs, say) as probes:
+        report = run_gate(
+            Gate(
+                old=_arm(settings, base.name, old, tasks),
+                new=_arm(settings, base.name, name, tasks),
+                user=contest(tasks, TaskFolder(places.data / "learn" / "tasks"), wish.samples, settings),
+                general=_general(wish, settings),
+                folder=folder,
+                trained=runs,
+                apart=_apart(tasks, runs),
+                probes=probes,
+                alone=wish.alone,
+            ),
+            store,
+            make_sandbox=Graders(settings),
+            jobs=wish.jobs,
+            on_row=on_row,
+        )
+    return written(kept, name, report, folder)
+
+
+def written(kept: AdapterStore, name: str, report: GateReport, folder: Path) -> Judged:
+    """The verdict, also in the store of adapters."""
+    file = folder / "gate.md"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    kept.judge(name, report.decision.verdict, str(file), digest)
+    return Judged(report.decision.verdict, report.decision.reasons, file)
+
+
+def held_out(places: Directories) -> list[SeededTask]:
+    """Tasks of the gate. Raises UsageError where there are none, or where training tasks are among them."""
+    folder = TaskFolder(places.data / "learn" / "tasks")
+    tasks, training = folder.tasks("held-out"), folder.tasks("train")
+    if not tasks:
+        raise UsageError(
+            "there are no held-out tasks: nothing could tell whether a new model is better",
+            "adi learn seed REPO..., or --no-gate to train and store only",
+        )
+    known = {(task.repo, task.path, task.function): task.instance_id for task in training}
+    both = [
+        f"{task.instance_id} and {known[place]} are of {task.function} in {task.path}"
+        for task in tasks
+        if (place := (task.repo, task.path, task.function)) in known
+    ]
+    if both:
+        raise UsageError(
+            f"{len(both)} held-out tasks overlap the training tasks: {'; '.join(both[:5])}",
+            f"remove {folder.root}, and run adi learn seed again",
+        )
+    return tasks
+
+
+def contest(tasks: Sequence[SeededTask], folder: TaskFolder, samples: int, settings: Settings) -> Contest:
+    """The held-out tasks, the same for both models."""
+    return Contest(
+        tasks=[folder.suite_task(task) for task in tasks],
+        repositories={task.instance_id: task.repo for task in tasks},
+        seeds=range(samples),
+        budget=_budget(settings),
+    )
+
+
+def _budget(settings: Settings) -> str:
+    run = settings.run
+    off = f", without {', '.join(sorted(run.without))}" if run.without else ""
+    return f"{run.steps} steps, {run.completion_tokens} tokens, {run.wall_s:g} s{off}"
+
+
+def _general(wish: GateWish, settings: Settings) -> Contest | None:
+    if not wish.general:
+        return None
+    return Contest(wish.general, {}, range(1), _budget(settings))
+
+
+def _apart(tasks: Sequence[SeededTask], runs: Sequence[Trained]) -> Apart:
+    """How far apart the two parts are, as they were split."""
+    return "task" if {task.repo for task in tasks} & {run.repository for run in runs} else "repository"
+
+
+def rows_of(found: Manifest, store: Store) -> list[Trained]:
+    """The runs that an adapter was trained on, as far as they are still in the memory."""
+    rows = list[Trained]()
+    for run_id in found.rows:
+        try:
+            run = harvest(store, run_id)
+        except NotFound:
+            continue
+        rows.append(trained(run, run.repository))
+    return rows
+
+
+def _arm(settings: Settings, model: str, adapter: str, tasks: Sequence[SeededTask]) -> Arm:
+    """ADI with the model, with this adapter or none; nothing is recalled, nothing is distilled."""
+    quiet = settings.model_copy(
+        update={
+            "memory": settings.memory.model_copy(update={"recall": False, "distil": False}),
+            "model": settings.model.model_copy(update={"adapter": adapter}),
+        }
+    )
+    origin = synthetic(tasks)
+
+    def agent(seed: int) -> Adi:
+        seeded = quiet.model_copy(update={"run": quiet.run.model_copy(update={"seed": seed})})
+        return Adi(open_runs(seeded, origin))
+
+    return Arm(f"{model}:{adapter}" if adapter else model, agent)
+
+
+@contextmanager
+def _probes(
+    choice: ModelChoice,
+    found: Manifest,
+    old: str,
+    tasks: Sequence[SeededTask],
+    runs: Sequence[Trained],
+    say: Callable[[str], None],
+) -> Iterator[Probes]:
+    """The served models that are asked beside the tasks."""
+    model = found.base.name
+    with ExitStack() as stack:
+
+        def voice(adapter: str) -> Voice:
+            find = finder(replace(choice, adapter=adapter), say)
+            transport = Transport(find, attempts=3, call_s=choice.call_s)
+            stack.callback(transport.close)
+            return Voice(transport, f"{model}:{adapter}" if adapter else model)
+
+        new, base = voice(found.name), voice("")
+        told = new.adapters().get(found.name, "")
+        asked = [task.told for task in tasks]
+        yield Probes(
+            old=voice(old) if old else base,
+            new=new,
+            adapter=found.name,
+            # engine llama reads the same weights from another file
+            sha256=told if told in found.files.values() else found.files[WEIGHTS],
+            base=base,
+            prompts=asked[:PROMPTS],
+            canaries=by_heart([(run.id, text) for run in runs for text in run.texts]),
+            phrases=phrases([run.prompt for run in runs], asked),
+        )

@@ -1,0 +1,155 @@
+"""`adi learn` as a person calls it: a memory, a tiny model, a real training in its own process, a store."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pyarrow import parquet
+
+from agent.cli import error_lines, invoke
+from agent.errors import exit_code_of
+from agent.seed_tasks import TaskFolder
+from memory.consent import Consents
+from memory.store import Store
+from model.adapter_store import AdapterStore
+from model.tiny import write_tiny
+from tests.export_kit import MIT, change, memory, plant
+from tests.harvest_kit import auto_accepted
+from tests.test_agent_learn import task
+
+REPOS = ("/src/maths0", "/src/maths1")
+
+
+class Done(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+Learn = Callable[..., Done]
+
+
+@pytest.fixture
+def learn(
+    adi_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Learn:
+    """`adi learn ...` in this process, on a memory of twelve runs and a tiny model."""
+    memory(adi_home)
+    model = write_tiny(tmp_path / "qwen2.5-coder-tiny.gguf")
+    monkeypatch.setenv("ADI_MODEL__NAME", str(model))
+    monkeypatch.setenv("ADI_MODEL__ENGINE", "llama")
+
+    def run(*arguments: str, code: int = 0) -> Done:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["adi", "learn", *arguments])
+        try:
+            ended = invoke(["learn", *arguments])
+        except Exception as error:  # noqa: BLE001 - as the command line itself does
+            ended = exit_code_of(error)
+            sys.stderr.write("\n".join(error_lines(error)))
+        found = Done(ended, *capsys.readouterr())
+        assert found.code == code, found.stderr + found.stdout
+        return found
+
+    return run
+
+
+def grant(home: Path) -> None:
+    with Store.open(home / "adi.db") as store:
+        for repo in REPOS:
+            Consents(store).set("repository", repo, "granted")
+
+
+def told(done: Done) -> Any:
+    return json.loads(done.stdout)
+
+
+def test_nothing_is_trained_without_consent_and_the_dry_run_says_why(learn: Learn) -> None:
+    rows = told(learn("--dry-run", "--json"))
+    assert (rows["runs"], rows["answers"]) == (0, 0)
+    assert rows["left_out"] == {"consent: consent not given": 12}
+    said = learn("--no-gate", code=2).stderr
+    assert "0 accepted runs are too few, 10 are needed" in said
+    assert "12 wait for consent" in said
+
+
+def test_a_dry_run_counts_rows_tokens_and_labels(learn: Learn, adi_home: Path) -> None:
+    grant(adi_home)
+    rows = told(learn("--dry-run", "--json"))
+    assert rows["labels"]["gold"] == 4
+    assert rows["answers"] > 0
+    assert 0 < rows["learned"] < rows["tokens"]
+    text = learn("--dry-run").stdout
+    assert "runs that are left:" in text
+    assert f"{rows['answers']:,} answers" in text
+
+
+def test_a_round_is_trained_stored_and_not_promoted_without_a_gate(learn: Learn, adi_home: Path) -> None:
+    """The whole way with a real training; the same again trains nothing."""
+    grant(adi_home)
+    options = ("--no-gate", "--least", "2", "--epochs", "1", "--rank", "2", "--max-length", "8192")
+    first = learn(*options, code=3)
+    kept = AdapterStore(adi_home / "adapters")
+    (name,) = kept.names()
+    assert first.stdout.startswith(f"not judged: {name}")
+    assert "goes on serving" in first.stdout
+    assert "answers: step" in first.stderr
+    manifest = kept.check(name)
+    assert set(manifest.rows) == set(told(learn(*options, "--json", code=3))["runs"])
+    assert kept.current(manifest.base.sha256) == ""
+    assert kept.names() == [name]
+    assert "training" not in learn(*options, code=3).stderr
+    assert learn("--when", "50 new accepted", "--no-gate", code=3).stdout == (
+        "6 of 50 new accepted runs: nothing is learned yet\n"
+    )
+
+
+def test_what_cannot_be_is_one_sentence(learn: Learn, tmp_path: Path, adi_home: Path) -> None:
+    grant(adi_home)
+    assert "no held-out tasks" in learn("--least", "2", code=2).stderr
+    assert "no condition" in learn("--when", "soon", code=2).stderr
+    assert "no schedule" in learn("--schedule", "launchd", code=2).stderr
+    assert "no training tasks" in learn("collect", code=2).stderr
+    assert "no adapter" in learn("--gate", "nobody", code=2).stderr
+    assert "is no data set of ADI" in learn("--corpus", str(tmp_path), "--no-gate", code=2).stderr
+    assert "no gate has looked" in learn("--gates").stderr
+
+
+def test_schedules_carry_the_options_and_install_nothing(learn: Learn, adi_home: Path) -> None:
+    said = learn("--when", "50 new accepted", "--schedule", "systemd", "--rank", "8").stdout
+    assert 'learn --when "50 new accepted" --rank 8\n' in said
+    assert f"ADI_HOME={adi_home}" in said
+
+
+def test_rows_that_share_something_with_held_out_tasks_are_left_out(learn: Learn, adi_home: Path) -> None:
+    """A held-out task with the very change of a run."""
+    grant(adi_home)
+    before = told(learn("--dry-run", "--json"))
+    folder = TaskFolder(adi_home / "learn" / "tasks")
+    held = task("seeded-maths-123", "held-out").model_copy(update={"fix_diff": change("gcd0")})
+    folder.add([held], {"a.py": b""})
+    after = told(learn("--dry-run", "--json"))
+    assert after["left_out"]["held-out suites: held-out patch"] >= 1
+    assert after["runs"] == before["runs"] - 1
+
+
+def test_runs_on_seeded_tasks_are_told_apart_and_can_be_left_out(learn: Learn, adi_home: Path) -> None:
+    story = auto_accepted(repo="/tmp/copy", prompt="mend what test_sum shows", diff=change("seededsum"))
+    origin = MIT.model_copy(update={"copy_of": REPOS[0], "synthetic": True, "task": "seeded-maths-abc1"})
+    with Store.open(adi_home / "adi.db") as store:
+        run_id = plant(store, story.events, story.patches.values(), origin)
+    grant(adi_home)
+    rows = told(learn("--dry-run", "--json"))
+    assert rows["synthetic"] == 1, "under the consent of the repository that it was made of"
+    without = told(learn("--dry-run", "--no-synthetic", "--json"))
+    assert (without["synthetic"], without["runs"]) == (0, rows["runs"] - 1)
+    assert without["left_out"]["synthetic tasks: seeded task"] == 1
+    folder = adi_home / "rows"
+    assert invoke(["data", "export", str(folder), "--format", "trajectories", "--any-licence"]) == 0
+    table = [
+        row for file in folder.glob("trajectories/*.parquet") for row in parquet.read_table(file).to_pylist()
+    ]
+    assert {row["trajectory_id"] for row in table if row["synthetic"]} == {run_id}
