@@ -1,18 +1,32 @@
 """`adi learn`: train on what was accepted, judge the result as it is served, promote it or not."""
 
-import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from agent.cli_gate import (
+    Alone,
+    AsJson,
+    General,
+    GeneralLimit,
+    Jobs,
+    Samples,
+    Without,
+    gate,
+    gates,
+    general_tasks,
+    opened,
+    print_json,
+    row_teller,
+    tell_round,
+)
 from agent.cli_seed import collect, say, seed
-from agent.mechanisms import Mechanism
 
 if TYPE_CHECKING:
     from agent.display_learn import Say, Tell
@@ -20,11 +34,9 @@ if TYPE_CHECKING:
     from agent.learn_data import Prepared
     from agent.learn_gate import GateWish
     from agent.settings import Directories, Settings
-    from agent.suite_task import Row, SuiteTask
     from memory.store import Store
     from model.train_job import Settings as Training
 
-SCHEMA_VERSION: Final = 1
 app: Final = typer.Typer(
     help="Learn from accepted work: train an adapter, judge it as it is served, promote it or not.",
     add_completion=False,
@@ -34,11 +46,9 @@ app: Final = typer.Typer(
 )
 app.command()(seed)
 app.command()(collect)
+app.command()(gate)
+app.command()(gates)
 
-Without = Annotated[
-    list[Mechanism] | None,
-    typer.Option(help="Judge both models with this part of ADI switched off; repeatable."),
-]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Tell what would be trained on, and why runs are left out.")
 ]
@@ -69,18 +79,14 @@ def learn(
     max_left_out: MaxLeftOut = 0.05,
     processes: Annotated[int, typer.Option(min=0, help="That train together; 0: one for each GPU.")] = 1,
     minutes: Annotated[float, typer.Option(min=0, help="Of training; 0 is no limit.")] = 0.0,
-    samples: Annotated[int, typer.Option(min=1, help="Runs of each held-out task and model.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Tasks of the gate at once.")] = 1,
-    general: Annotated[
-        str, typer.Option(metavar="SUITE", help="A suite of `adi eval` to check harm on.")
-    ] = "",
-    general_limit: Annotated[int, typer.Option(min=1, help="Tasks of that suite.")] = 40,
-    alone: Annotated[bool, typer.Option("--alone", help="Promote without a general suite.")] = False,
+    samples: Samples = 1,
+    jobs: Jobs = 1,
+    general: General = "",
+    general_limit: GeneralLimit = 40,
+    alone: Alone = False,
     without: Without = None,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Train and store; promote nothing.")] = False,
-    gate: Annotated[str, typer.Option(metavar="NAME", help="Only judge an adapter that is there.")] = "",
-    gates: Annotated[bool, typer.Option("--gates", help="List the looks at held-out tasks.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Learn from accepted work. Exit code 0: promoted; 3: not; 5: time spent; 6: something is missing.
 
@@ -91,10 +97,7 @@ def learn(
     if schedule:
         typer.echo(_schedule(schedule), nl=False)
         return
-    if gates:
-        _gates(as_json)
-        return
-    from agent.learn_gate import GateWish
+    from agent.learn_gate import wished
     from agent.learn_schedule import least_new
     from model.train_job import Settings as Training
 
@@ -103,10 +106,10 @@ def learn(
         rank=rank, alpha=2 * rank, epochs=epochs, max_length=max_length, max_left_out=max_left_out,
         processes=processes,
     )  # fmt: skip
-    wish = None if no_gate else GateWish(samples, _general(general, general_limit), alone, jobs)
-    with _opened(without or ()) as (settings, places, store):
-        if gate:
-            raise typer.Exit(_judge(gate, wish or GateWish(), settings, places, store, as_json))
+    judged = not (no_gate or dry_run)
+    tasks = general_tasks(general, general_limit) if judged else ()
+    wish = wished(samples, tasks, alone=alone, jobs=jobs) if judged else None
+    with opened(without or ()) as (settings, places, store):
         prepared = _prepared(store, settings, places, corpus, synthetic, per_task)
         if dry_run:
             _tell_rows(prepared, as_json)
@@ -144,46 +147,10 @@ def _learn(
     enough(prepared, least)
     wish = wish_of(settings, places, asked, 60 * minutes)
     with place.locked(), _shown() as (tell, line):
-        parts = parts_of(settings, places, store, wish, gate, on_row=_row_teller(line), say=line)
+        parts = parts_of(settings, places, store, wish, gate, on_row=row_teller(line), say=line)
         ended = work(place, prepared, wish, parts, tell=tell, began=_stage_teller(line))
-    _tell_round(ended, as_json)
+    tell_round(ended, as_json)
     return PROMOTED if ended.promoted else NOT_PROMOTED
-
-
-def _judge(
-    name: str, wish: "GateWish", settings: "Settings", places: "Directories", store: "Store", as_json: bool
-) -> int:
-    """The gate alone, for an adapter that is in the store; the exit code."""
-    from agent.learn import NOT_PROMOTED, PROMOTED, Round
-    from agent.learn_gate import judge
-    from agent.learn_place import LearnPlace
-    from agent.models import choice_of
-
-    place = LearnPlace(places.data / "learn")
-    kept = choice_of(settings, places).adapters
-    found = kept.get(name)
-    with place.locked():
-        folder = place.root / "gates" / name
-        said = judge(name, folder, wish, settings, places, store, on_row=_row_teller(say), say=say)
-        if said.verdict == "PROMOTE":
-            kept.promote(name, reason=str(said.report))
-    ended = Round(
-        id="", rows_sha256=found.dataset_sha256, runs=found.rows, synthetic=0, adapter=name,
-        verdict=said.verdict, reasons=said.reasons, report=str(said.report),
-        promoted=said.verdict == "PROMOTE",
-    )  # fmt: skip
-    _tell_round(ended, as_json)
-    return PROMOTED if ended.promoted else NOT_PROMOTED
-
-
-@contextmanager
-def _opened(without: Sequence[Mechanism] = ()) -> "Iterator[tuple[Settings, Directories, Store]]":
-    from agent.settings import directories, load, store_place
-    from memory.store import Store
-
-    settings = load(None, {"run": {"without": tuple(without) or None}}).settings
-    with Store.open(store_place(settings)) as store:
-        yield settings, directories(), store
 
 
 def _prepared(
@@ -214,7 +181,7 @@ def _tell_rows(prepared: "Prepared", as_json: bool) -> None:
     rows = prepared.rows
     tokens, learned = prepared.tokens
     if as_json:
-        _print(
+        print_json(
             "rows", runs=len(prepared.runs), labels=dict(prepared.labels), synthetic=prepared.synthetic,
             answers=len(rows.answers), pairs=len(rows.pairs), texts=len(rows.documents), tokens=tokens,
             learned=learned, left_out=dict(prepared.left_out),
@@ -229,37 +196,6 @@ def _tell_rows(prepared: "Prepared", as_json: bool) -> None:
         f"{learned:,} of them learned; the longest row has {longest:,}"
     )
     typer.echo(f"{len(rows.pairs):,} preference pairs, {len(rows.documents):,} texts of a corpus")
-
-
-def _tell_round(ended: "Round", as_json: bool) -> None:
-    from agent.inert import inert_line
-
-    if as_json:
-        _print("round", **ended.model_dump(mode="json"))
-        return
-    what = ended.verdict or "not judged"
-    served = "it is served from now on" if ended.promoted else "the model that served before goes on serving"
-    typer.echo(f"{what}: {ended.adapter} ({len(ended.runs)} runs, {ended.synthetic} synthetic); {served}")
-    for reason in ended.reasons:
-        typer.echo(f"  {inert_line(reason)}")
-    if ended.report:
-        say(f"report: {ended.report}")
-
-
-def _gates(as_json: bool) -> None:
-    from memory.gates import uses
-
-    with _opened() as (_, _, store):
-        found = uses(store)
-    if as_json:
-        _print("gates", gates=[use.model_dump(mode="json", exclude={"report"}) for use in found])
-        return
-    for use in found:
-        what = f"look {use.look}, level {use.alpha:.2g}" if use.kind == "gate" else "the old one twice"
-        verdict = use.verdict or "not ended"
-        typer.echo(f"{use.at[:16]}  {verdict:12} {use.new or 'base'}: {len(use.tasks)} tasks, {what}")
-    if not found:
-        say("no gate has looked at held-out tasks yet")
 
 
 def _schedule(kind: str) -> str:
@@ -277,27 +213,6 @@ def _schedule(kind: str) -> str:
     return schedule(kind, program, kept, os.environ.get("ADI_HOME", ""))
 
 
-def _general(suite: str, limit: int) -> "tuple[SuiteTask, ...]":
-    """Tasks of a suite that has nothing to do with the user's work; none where none was named."""
-    if not suite:
-        return ()
-    from agent.cli_eval import BENCH
-    from agent.errors import UsageError
-    from agent.suite_read import read_suite
-
-    if not os.environ.get(BENCH):
-        raise UsageError(f"where is {suite}?", f"name the folder of the suites in {BENCH}")
-    tasks, _ = read_suite(suite, Path(os.environ[BENCH]), part="dev")
-    return tuple(tasks[:limit])
-
-
-def _row_teller(line: Callable[[str], None]) -> "Callable[[str, Row, int, int], None]":
-    def tell(arm: str, row: "Row", done: int, of: int) -> None:
-        line(f"gate [{done}/{of}] {arm} {row.name}: {'solved' if row.solved else 'not solved'} ({row.ended})")
-
-    return tell
-
-
 def _stage_teller(line: Callable[[str], None]) -> "Callable[[Stage, Round], None]":
     words = {
         "train": "training", "store": "storing the adapter", "gate": "the gate: held-out tasks, both models",
@@ -313,7 +228,3 @@ def _shown() -> "Iterator[tuple[Tell, Say]]":
 
     with shown(sys.stderr) as found:
         yield found
-
-
-def _print(kind: str, **told: object) -> None:
-    typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "type": kind, **told}))

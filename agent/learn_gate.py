@@ -45,6 +45,16 @@ class GateWish:
     jobs: int = 1
 
 
+def wished(samples: int, general: Sequence[SuiteTask], *, alone: bool, jobs: int) -> GateWish:
+    """A wish by its parts. Raises UsageError where nothing could ever be promoted."""
+    if not general and not alone:
+        raise UsageError(
+            "without a general set nothing is promoted: harm elsewhere could not be seen",
+            "--general SUITE, or --alone to promote without one; the report says so",
+        )
+    return GateWish(samples, tuple(general), alone, jobs)
+
+
 def judge(
     name: str,
     folder: Path,
@@ -66,14 +76,17 @@ def judge(
     found = kept.fitting(name, base)
     old = kept.current(base.sha256)
     runs = rows_of(found, store)
+    before, after = _arm(settings, base.name, old, tasks), _arm(settings, base.name, name, tasks)
+    user = contest(tasks, TaskFolder(places.data / "learn" / "tasks"), wish.samples, settings)
+    own = _own(folder, user, before, after)
     with _probes(choice, found, old, tasks, runs, say) as probes:
         report = run_gate(
             Gate(
-                old=_arm(settings, base.name, old, tasks),
-                new=_arm(settings, base.name, name, tasks),
-                user=contest(tasks, TaskFolder(places.data / "learn" / "tasks"), wish.samples, settings),
+                old=before,
+                new=after,
+                user=user,
                 general=_general(wish, settings),
-                folder=folder,
+                folder=own,
                 trained=runs,
                 apart=_apart(tasks, runs),
                 probes=probes,
@@ -84,7 +97,49 @@ def judge(
             jobs=wish.jobs,
             on_row=on_row,
         )
-    return written(kept, name, report, folder)
+    return written(kept, name, report, own)
+
+
+def noise(
+    folder: Path,
+    wish: GateWish,
+    settings: Settings,
+    places: Directories,
+    store: Store,
+    *,
+    on_row: OnRow = lambda _arm, _row, _done, _of: None,
+) -> Judged:
+    """The same gate with the model that is served on both sides: what chance alone does here.
+
+    It promotes nobody, and does not count as a look at the held-out tasks. Raises as `judge` does.
+    """
+    tasks = held_out(places)
+    choice = choice_of(settings, places)
+    base = choice.base()
+    served = _arm(settings, base.name, choice.adapters.current(base.sha256), tasks)
+    user = contest(tasks, TaskFolder(places.data / "learn" / "tasks"), wish.samples, settings)
+    own = _own(folder, user, served, served)
+    report = run_gate(
+        Gate(
+            old=served,
+            new=served,
+            user=user,
+            general=_general(wish, settings),
+            folder=own,
+            alone=wish.alone,
+            kind="same",
+        ),
+        store,
+        make_sandbox=Graders(settings),
+        jobs=wish.jobs,
+        on_row=on_row,
+    )
+    return Judged(report.decision.verdict, report.decision.reasons, own / "gate.md")
+
+
+def _own(folder: Path, user: Contest, old: Arm, new: Arm) -> Path:
+    """Where the rows of this very plan are: with other samples, tasks or budgets it is another gate."""
+    return folder / hashlib.sha256(user.plan(old.served, new.served).encode()).hexdigest()[:12]
 
 
 def written(kept: AdapterStore, name: str, report: GateReport, folder: Path) -> Judged:

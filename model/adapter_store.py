@@ -238,7 +238,7 @@ class AdapterStore:
                 told = f"the gate said {said}" if said else "the gate has not judged it"
                 raise AdapterRefused(
                     f"the adapter {name} is not promoted: {told}",
-                    f"adi learn --gate {name}, or adi model promote {name} --force REASON",
+                    f"adi learn gate {name}, or adi model promote {name} --force REASON",
                 )
             base = found.base.sha256
             before = (state.served(base) or [""])[-1]

@@ -109,13 +109,15 @@ def test_a_round_is_trained_stored_and_not_promoted_without_a_gate(learn: Learn,
 
 def test_what_cannot_be_is_one_sentence(learn: Learn, tmp_path: Path, adi_home: Path) -> None:
     grant(adi_home)
-    assert "no held-out tasks" in learn("--least", "2", code=2).stderr
+    assert "no held-out tasks" in learn("--least", "2", "--alone", code=2).stderr
+    assert "harm elsewhere" in learn("--least", "2", code=2).stderr
+    assert "name an adapter, or --noise" in learn("gate", "--alone", code=2).stderr
     assert "no condition" in learn("--when", "soon", code=2).stderr
     assert "no schedule" in learn("--schedule", "launchd", code=2).stderr
     assert "no training tasks" in learn("collect", code=2).stderr
-    assert "no adapter" in learn("--gate", "nobody", code=2).stderr
+    assert "no adapter" in learn("gate", "nobody", "--alone", code=2).stderr
     assert "is no data set of ADI" in learn("--corpus", str(tmp_path), "--no-gate", code=2).stderr
-    assert "no gate has looked" in learn("--gates").stderr
+    assert "no gate has looked" in learn("gates").stderr
 
 
 def test_schedules_carry_the_options_and_install_nothing(learn: Learn, adi_home: Path) -> None:

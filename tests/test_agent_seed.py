@@ -223,19 +223,22 @@ def test_the_origin_of_a_seeded_run_is_its_repositorys(tmp_path: Path) -> None:
 
 def shelf_task(folder: Path, place: LearnPlace) -> SeededTask:
     """One task whose defect is known, without any search."""
-    repo = library(folder / "known")
+    return keep(place, [known_task(library(folder / "known"), UNITTEST)], "function")[0][0]
+
+
+def known_task(repo: Path, command: str) -> Found:
+    """What a search would have found, whatever its tests say."""
     change = next(c for c in drawn(PRICES, "s") if c.made(PRICES) == PRICES.replace("net + tax", "net"))
     failure = Failure(test="test_prices.PricesTest.test_tax", error="AssertionError", message="200 != 220")
     result = CheckResult(check="u", status=Status.NONZERO, passed=False, tests_failed=1, failures=(failure,))
-    found = Found(
+    return Found(
         str(repo),
         [Defect("prices.py", "with_tax", change, result)],
         files={path: text.encode() for path, text in LIBRARY.items()},
-        check=Check(name="unittest", command=UNITTEST, kind="unittest"),
+        check=Check(name="unittest", command=command, kind="unittest"),
         image="python",
         check_s=20.0,
     )
-    return keep(place, [found], "function")[0][0]
 
 
 def test_files_of_tasks_that_are_gone_or_damaged_say_so(place: LearnPlace, tmp_path: Path) -> None:
