@@ -60,7 +60,9 @@ def context(settings: Settings, places: Directories) -> "Iterator[Context]":
     except ModelMissing:
         yield Context(tools=schemas(), models=facts(catalogue))
         return
-    with Vocabulary(file.path, choice.name) as tokens:
+    known = catalogue.models.get(choice.name)
+    fim = catalogue.fim(known.family if known and known.family else catalogue.family_of(choice.name))
+    with Vocabulary(file.path, choice.name, fim) as tokens:
         yield Context(tools=schemas(), models=facts(catalogue), tokens=tokens)
 
 

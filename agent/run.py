@@ -23,6 +23,7 @@ from feedback.example_output import CHECK, shortest, without_report
 from feedback.explained import explained
 from feedback.shrink import shrink
 from memory.records import (
+    GAP,
     Check,
     CheckAdded,
     CheckRan,
@@ -241,8 +242,9 @@ class Run:
     def fill(self, prefix: str, suffix: str, context: str, sampling: Sampling) -> list[Completion]:
         """Let the model fill the gap. Raises BudgetSpent and ModelError."""
         self.spend()
-        prompt = f"{context}{prefix}\N{OPEN BOX}{suffix}"
-        self.recorder.emit(Prompted(purpose="infill", prompt=prompt))
+        prompt = f"{context}{prefix}{GAP}{suffix}"
+        gap = (len(context), len(context) + len(prefix))
+        self.recorder.emit(Prompted(purpose="infill", prompt=prompt, gap=gap))
         return self._completed(
             "infill",
             self._whole(lambda: self.model.infill(prefix, suffix, self._bounded(sampling), context=context)),

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,14 +30,17 @@ from model.connect import found_model
 from model.store import CONVERTED
 from model.store import Store as ModelStore
 
-LIBRARIES: Final = (
-    "cachetools==8.0.2", "funcy==2.1", "iniconfig==2.3.1", "isodate==0.7.2", "jmespath==1.1.0",
-    "jsonpointer==3.12", "mistune==3.4.0", "ordered-set==4.1.0", "parse==1.22.4", "rfc3986==2.0.0",
-    "roman==5.2", "schema==0.7.8", "semver==3.1.2", "shortuuid==1.0.13", "tabulate==0.10.0",
-    "textdistance==4.6.3", "titlecase==2.4.1", "toolz==1.2.0", "voluptuous==0.16.0", "webcolors==25.10.0",
+TRAINING: Final = (
+    "cachetools==8.0.2", "isodate==0.7.2", "mistune==3.4.0", "parse==1.22.4", "rfc3986==2.0.0",
+    "schema==0.7.8", "semver==3.1.2", "shortuuid==1.0.13", "voluptuous==0.16.0", "webcolors==25.10.0",
     "xmltodict==1.0.4",
 )  # fmt: skip
-"""MIT, BSD or Apache licensed, with tests in the distribution; chosen for that alone."""
+HELD_OUT: Final = (
+    "first==2.0.2", "iniconfig==2.3.1", "itsdangerous==2.2.0", "markupsafe==3.0.4", "ordered-set==4.1.0",
+    "toolz==1.2.0", "w3lib==2.5.0",
+)  # fmt: skip
+"""MIT, BSD or Apache licensed, with tests in the distribution that pass in the sandbox; taken for that alone.
+The hash of its name decides for which part a library is (agent/seed_tasks.py); these are what it decided."""
 STAGES: Final = ("seed", "collect", "learn", "noise", "damage")
 DAMAGE: Final = 8.0
 """Times every number of the adapter's second matrices."""
@@ -49,9 +52,10 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
     parser.add_argument("--only", choices=STAGES, action="append")
-    parser.add_argument("--tasks", type=int, default=8, help="of each library")
+    parser.add_argument("--tasks", type=int, default=8, help="of each library to learn from")
+    parser.add_argument("--held-out", type=int, default=16, help="of each of the others")
     parser.add_argument(
-        "--samples", type=int, default=2, help="runs of each task: collected, and in the gate"
+        "--samples", type=int, default=1, help="runs of each task: collected, and in the gate"
     )
     parser.add_argument("--general", type=int, default=40, help="tasks of HumanEval's dev part; 0: none")
     parser.add_argument("--tokens", type=int, default=1_000, help="that a run may write")
@@ -65,9 +69,9 @@ def main() -> None:
         "ADI_RUN__COMPLETION_TOKENS": str(given.tokens),
         "ADI_RUN__WALL_S": str(given.wall),
     }
-    repos = [unpacked(name, out) for name in LIBRARIES]
+    training, held_out = ([unpacked(name, out) for name in names] for names in (TRAINING, HELD_OUT))
     stages = {
-        "seed": lambda: seed(out, repos, given.tasks),
+        "seed": lambda: seed(out, {given.tasks: training, given.held_out: held_out}),
         "collect": lambda: adi(out, "learn", "collect", "--samples", given.samples, "--jobs", given.jobs),
         "learn": lambda: adi(out, "learn", *gate(given), exits=(0, 3)),
         "noise": lambda: adi(out, "learn", "gate", "--noise", *gate(given)),
@@ -108,12 +112,13 @@ def unpacked(requirement: str, out: Path) -> Path:
     return repo
 
 
-def seed(out: Path, repos: Sequence[Path], tasks: int) -> None:
-    """Tasks, and the owner's word that they may be trained on."""
+def seed(out: Path, repos: Mapping[int, Sequence[Path]]) -> None:
+    """So many tasks of each, and the owner's word that they may be trained on."""
     adi(out, "model", "pull", os.environ["ADI_MODEL__NAME"])
-    adi(out, "learn", "seed", *repos, "--limit", tasks, "--minutes", 5)
-    for repo in repos:
-        adi(out, "data", "consent", "grant", "--repo", repo)
+    for number, some in repos.items():
+        for repo in some:
+            adi(out, "learn", "seed", repo, "--limit", number, "--split-by", "repository")
+            adi(out, "data", "consent", "grant", "--repo", repo)
 
 
 def damaged(out: Path) -> str:

@@ -45,6 +45,10 @@ class Tokens(Protocol):
         """Ids of a chat up to where the answer begins; one that was begun for the model is left open."""
         ...
 
+    def infill(self, prefix: str, suffix: str, context: str) -> list[int]:
+        """Ids of a prompt with a gap, up to where the filling begins; none where the family cannot fill."""
+        ...
+
     def rendered(self, messages: Sequence[Message]) -> str:
         """The same as text."""
         ...

@@ -46,6 +46,8 @@ class Call:
     prompt: str
     """The raw prompt where it was no chat; one of the two is empty."""
     completion: Completion
+    gap: tuple[int, int] | None = None
+    """Of a raw prompt: where the text with the gap begins, and where the gap is (memory.records.Prompted)."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ class Harvest:
                 asked = event.payload
             elif isinstance(event.payload, Completed) and asked is not None:
                 told = event.payload
-                found.append(Call(event.seq, told.purpose, asked.messages, asked.prompt, told.completion))
+                found.append(
+                    Call(event.seq, told.purpose, asked.messages, asked.prompt, told.completion, asked.gap)
+                )
         return tuple(found)
 
     def _text(self, sha256: str) -> str:

@@ -1,8 +1,9 @@
 """Rows for trainers that take token ids as they are: what is learned is exactly what the model wrote.
 
-One row is one call: the prompt through the model's own chat template, then the answer. `labels` is -100
-everywhere but on the answer. The ids that the server told are kept where they still spell the recorded text;
-else, as after a secret in it was replaced, the text is tokenized again, and `retokenised` says so.
+One row is one call: the prompt through the model's own chat template, or with its tokens for filling a gap,
+then the answer. `labels` is -100 everywhere but on the answer. The ids that the server told are kept where
+they still spell the recorded text; else, as after a secret in it was replaced, the text is tokenized again,
+and `retokenised` says so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from feedback.format_text import valid
 from feedback.harvest import Call
 from feedback.transcript import parents, transcript
 from memory.checks import Record
-from memory.records import Message
+from memory.records import GAP, Message
 
 IGNORED: Final = -100
 """Label of a token that is not learned, as loss functions know it."""
@@ -31,17 +32,28 @@ class Trained(Record):
     learned: tuple[int, ...]
 
 
+def asked(call: Call, tokens: Tokens) -> list[int]:
+    """Ids of what the model was sent; none of a raw prompt whose parts were not recorded."""
+    if call.messages:
+        return tokens.chat([Message(role=one.role, content=valid(one.content)) for one in call.messages])
+    begin, gap = call.gap or (0, 0)
+    if call.gap is None or call.prompt[gap : gap + 1] != GAP:  # a secret before it was replaced
+        return []
+    context, prefix, suffix = call.prompt[:begin], call.prompt[begin:gap], call.prompt[gap + 1 :]
+    return tokens.infill(valid(prefix), valid(suffix), valid(context))
+
+
 def answer(call: Call, text: str, tokens: Tokens) -> tuple[list[int], bool]:
     """Ids of what the model wrote, and whether they had to be made from the text.
 
     The token that ends an answer is among them where the model wrote it. Where no ids were told, that is
-    taken of an answer which ended by itself and was not begun for the model: a begun one is cut at the end of
-    its line.
+    taken of an answer to a chat which ended by itself and was not begun for the model: a begun one, and what
+    fills a gap, is cut at the end of its line.
     """
     told = [*call.completion.token_ids]
     if kept := _spelling(told, text, tokens):
         return kept, False
-    ended = told[-1] == tokens.end if told else not begun(call.messages)
+    ended = told[-1] == tokens.end if told else bool(call.messages) and not begun(call.messages)
     end = [tokens.end] if ended and call.completion.finish_reason == "stop" else []
     return [*tokens.plain(text), *end], True
 
@@ -80,12 +92,9 @@ def _rows(candidate: Candidate, context: Context) -> Iterator[Row]:
         return
     before = parents(transcript(candidate))
     for call in trained_calls(candidate):
-        if not call.messages:  # where the context of a raw prompt ends was not recorded
-            continue
-        messages = [Message(role=item.role, content=valid(item.content)) for item in call.messages]
-        prompt = tokens.chat(messages)
+        prompt = asked(call, tokens)
         learned, again = answer(call, valid(call.completion.text), tokens)
-        if not learned:
+        if not prompt or not learned:
             continue
         yield {
             "input_ids": [*prompt, *learned],

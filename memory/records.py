@@ -5,7 +5,7 @@ Expected failure is data here (a status, a stop reason); unexpected failure is a
 The words of memory/checks.py are part of this vocabulary: import them from here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
@@ -193,6 +193,10 @@ class PlanMade(Record):
     plan: Plan
 
 
+GAP: Final = "\N{OPEN BOX}"
+"""Stands in a recorded raw prompt where the gap is."""
+
+
 class Prompted(Record):
     """A request is about to be sent to the model."""
 
@@ -201,6 +205,9 @@ class Prompted(Record):
     messages: tuple[Message, ...] = ()
     prompt: str = ""
     """Raw prompt for completions that are not chats."""
+    gap: tuple[int, int] | None = None
+    """Where in the raw prompt the text with the gap begins, behind its context, and where GAP is; characters.
+    None where there is no gap, and in older records."""
     tokens: int = 0
     """Exact size of the prompt; 0 when the server cannot count."""
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from memory.records import Message
+from model.catalogue import FimTokens
 from model.errors import ServerFailed
 from model.http import Endpoint, Transport, understood
 from model.llama import parameters
@@ -26,8 +27,9 @@ _WINDOW: Final = 256
 class Vocabulary:
     """The vocabulary of a GGUF file. Use as a context manager; one is enough for many texts."""
 
-    def __init__(self, model: Path, name: str = "") -> None:
+    def __init__(self, model: Path, name: str = "", fim: FimTokens | None = None) -> None:
         """Raises ServerFailed for what is no model."""
+        self._fim = fim
         check_file(model)
         self.name = name or model.stem
         self._encoder = Encoder(self._tokenize)
@@ -60,8 +62,15 @@ class Vocabulary:
         Raises ServerFailed when the template does not keep the messages as they are.
         """
         pieces = fill(self._encoder, self._template(messages), [item.content for item in messages])
-        ids = self._encoder.encode(pieces)
-        return ids if ids[: len(self._begin)] == self._begin else [*self._begin, *ids]
+        return self._begun(self._encoder.encode(pieces))
+
+    def infill(self, prefix: str, suffix: str, context: str) -> list[int]:
+        """Ids of a prompt with a gap, up to where the filling begins; none without such tokens."""
+        if self._fim is None:
+            return []
+        return self._begun(
+            self._encoder.encode(self._fim.pieces(prefix, suffix, context, self._encoder.control))
+        )
 
     def rendered(self, messages: Sequence[Message]) -> str:
         """The same as text."""
@@ -80,6 +89,9 @@ class Vocabulary:
         answer = self._http.post("/detokenize", {"tokens": [*ids]})
         with understood(f"{self._http.url}/detokenize"):
             return str(answer["content"])
+
+    def _begun(self, ids: list[int]) -> list[int]:
+        return ids if ids[: len(self._begin)] == self._begin else [*self._begin, *ids]
 
     def _template(self, messages: Sequence[Message]) -> str:
         """The template's text with a mark in place of each message."""

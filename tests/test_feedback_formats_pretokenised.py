@@ -12,7 +12,8 @@ from feedback.format_base import Context, Row
 from feedback.format_text import valid
 from feedback.formats import FORMATS
 from feedback.pretokenised import IGNORED, PRETOKENISED, Trained, decoded
-from memory.records import Message, RunEnded, RunStarted, Stop, Task
+from memory.records import GAP, Message, RunEnded, RunStarted, Stop, Task
+from model.catalogue import load
 from model.client import LlamaModel
 from model.errors import ServerFailed
 from model.tiny import CONTROL, TEMPLATE, write_tiny
@@ -60,6 +61,35 @@ def test_a_chat_has_the_ids_that_the_client_sends(tokens: Vocabulary) -> None:
         messages = [Message(role="system", content=text), kit.user(f"{text} and more"), kit.assistant("So: ")]
         assert tokens.chat(messages) == client._chat_ids(messages)
         assert client.count(messages[:2]) == len(tokens.chat(messages[:2]))
+
+
+def filled(prompt: str, gap: tuple[int, int] | None, text: str) -> Candidate:
+    """A run in which the model filled one gap."""
+    events = [
+        RunStarted(task=Task(id="t", prompt="p", repo="/src/maths"), adi_version="0.1.0"),
+        kit.asked("infill", prompt=prompt).model_copy(update={"gap": gap}),
+        kit.wrote("infill", text),
+        RunEnded(stop=Stop.ACCEPTED, exit_code=0),
+    ]
+    return kit.judged(harvest_of(events), label=kit.gold(), targets={3: ""})
+
+
+def test_a_filled_gap_has_the_ids_that_the_client_sends(tokens: Vocabulary, tmp_path: Path) -> None:
+    fim = load(tmp_path / "none.toml").fim("qwen2.5-coder")
+    client = LlamaModel(tokens._http, fim=fim)
+    with Vocabulary(write_tiny(tmp_path / "tiny.gguf"), "tiny", fim) as able:
+        for context in ("", "# what is wanted: \N{OPEN BOX} and 名\n"):
+            prefix, suffix, text = "def f(a):\n    ", "\n    return a\n<|fim_middle|>", "a = a + 1"
+            prompt = f"{context}{prefix}{GAP}{suffix}"
+            gap = len(context), len(context) + len(prefix)
+            assert fim is not None
+            wanted = client._ids(fim.pieces(prefix, suffix, context, client._encoder.control))
+            (row,) = rows_of(filled(prompt, gap, text), able)
+            assert row["input_ids"] == [*wanted, *able.plain(text)], "a line's end is no end of the text"
+            assert row["labels"] == [IGNORED] * len(wanted) + able.plain(text)
+            for other in (None, (gap[0], gap[1] - 1), (0, 10**6)):
+                assert rows_of(filled(prompt, other, text), able) == []
+        assert rows_of(filled(prompt, gap, text), tokens) == [], "its family has no such tokens"
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
