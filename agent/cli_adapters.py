@@ -1,7 +1,8 @@
-"""`adi model adapters | promote | rollback | current | retire`: which adapter the model is served with."""
+"""`adi model adapters | add | promote | rollback | current | retire`: what a model is served with."""
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -23,7 +24,7 @@ Reason = Annotated[str, typer.Option(help="Why; it is written down.")]
 
 def add_to(app: typer.Typer) -> None:
     """The commands, below `adi model`."""
-    for command in (adapters, promote, rollback, current, retire):
+    for command in (adapters, add, promote, rollback, current, retire):
         app.command()(command)
 
 
@@ -43,6 +44,50 @@ def adapters(as_json: AsJson = False) -> None:
         typer.echo(
             inert_line(f"{mark} {row['name']:<32} {row['base']:<22} {row['rows']:>5} rows {size:>9}  {told}")
         )
+
+
+def add(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An adapter as PEFT writes it.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The data set of `adi data export` that it was trained on."),
+    ] = None,
+    model: Model = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take in an adapter that was trained elsewhere. It is judged and promoted as any other one.
+
+    With --data the gate knows the runs it was trained on, and refuses held-out tasks that share something.
+    """
+    from agent.errors import EnvironmentMissing
+    from agent.learn_parts import wish_of
+    from agent.settings import directories, load
+    from feedback.folder import MANIFEST, manifest_of
+    from model.adapter_store import Facts
+    from model.store import file_sha256
+    from model.train_job import Settings as Training
+
+    settings, places = load(None, {"model": {"name": model or None}}).settings, directories()
+    wish = wish_of(settings, places, Training(), 0.0)
+    told = Facts(training={"trained": "elsewhere"})
+    if data is not None:
+        runs = tuple(sorted(map(str, manifest_of(data).get("runs", ()))))
+        told = told.model_copy(update={"rows": runs, "dataset_sha256": file_sha256(data / MANIFEST)})
+    try:
+        from model.adapter_add import add as take
+    except ModuleNotFoundError as missing:
+        raise EnvironmentMissing(
+            f"adapters are read with what is not installed: {missing.name}", "pip install 'adi-agent[learn]'"
+        ) from missing
+    kept = _choice(model).adapters
+    made = take(kept, folder, wish.base, wish.weights, told, cache=wish.cache)
+    if as_json:
+        _print({"type": "added", "adapter": made.name, "base": made.base.name, "rows": len(made.rows)})
+        return
+    typer.echo(inert_line(made.name))
+    if data is None:
+        _say("warning: without --data nobody can tell whether held-out tasks were trained on")
+    _say(f"next: adi learn gate {made.name}")
 
 
 def promote(

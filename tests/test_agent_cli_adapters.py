@@ -1,4 +1,4 @@
-"""`adi model adapters | promote | rollback | current | retire`: listed, moved, refused and read back."""
+"""`adi model adapters | add | promote | rollback | current | retire`: listed, moved, read back."""
 
 import json
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from agent.cli import invoke
 from agent.errors import UsageError, exit_code_of
 from agent.models import choice_of
 from agent.settings import directories, load
+from feedback.errors import DataError
 from model.connect import connect
 from model.errors import AdapterRefused, UnknownAdapter
 from model.server import find, stop
@@ -88,6 +89,30 @@ def test_the_gates_word_decides_and_force_is_written_down(
     with pytest.raises(UnknownAdapter) as unknown:
         invoke(["model", "promote", "../../etc"])
     assert exit_code_of(unknown.value) == 2
+
+
+def test_one_that_was_trained_elsewhere_comes_in_and_names_its_rows(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = home.trained(seed=5)
+    made = told(capsys, "add", str(trained))
+    assert home.store.get(made["adapter"]).rows == ()
+    data = tmp_path / "rows"
+    data.mkdir()
+    (data / "meta").mkdir()
+    (data / "meta" / "manifest.json").write_text(json.dumps({"schema_version": 1, "runs": ["r-9", "r-3"]}))
+    other = home.trained(seed=6)
+    invoke(["model", "add", str(other), "--data", str(data)])
+    out = capsys.readouterr()
+    assert home.store.get(out.out.strip()).rows == ("r-3", "r-9")
+    assert f"adi learn gate {out.out.strip()}" in out.err
+    with pytest.raises(AdapterRefused, match="the gate has not judged it"):
+        invoke(["model", "promote", made["adapter"]])
+    (other / "extra.py").write_text("import os")
+    with pytest.raises(AdapterRefused):
+        invoke(["model", "add", str(other)])
+    with pytest.raises(DataError, match="no data set of ADI"):
+        invoke(["model", "add", str(trained), "--data", str(tmp_path)])
 
 
 def test_retiring_needs_a_reason(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
