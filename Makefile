@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup ready test test-containment test-languages images engines postgres browser check format demo bench clean
+.PHONY: help setup ready test test-slow test-containment test-languages images engines postgres browser check format demo bench clean
 
 help:
 	@echo 'make setup   virtual environment in $(VENV) with ADI and its tools, versions as in constraints.txt'
 	@echo 'make demo    from nothing to an accepted, tested change in a small repository'
 	@echo 'make test    all tests; Docker, the sandbox image and the model are made ready first'
 	@echo 'make test-containment   every attack of docs/security.md on the sandbox, with a count per group'
+	@echo 'make test-slow          what takes too long for every change'
 	@echo 'make test-languages     programs of seven languages and their tests, each in its own image'
 	@echo 'make images  the sandbox images of all languages (about 8 minutes the first time)'
 	@echo 'make check   format, lint, types and house rules, in under a minute'
@@ -42,6 +43,10 @@ test: setup postgres browser
 	@$(BIN)/adi model pull qwen2.5-coder-0.5b || echo 'test: the tests of engine torch on real weights are skipped'
 	@echo 'test: all tests, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
+
+test-slow: setup
+	@$(MAKE) --no-print-directory ready || echo 'test-slow: what is missing is skipped, and the reason told'
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'slow and not languages' --durations 15
 
 test-containment: setup engines postgres
 	@$(MAKE) --no-print-directory ready || echo 'test-containment: what is missing is skipped, and the reason told'

@@ -1,6 +1,8 @@
 """`adi learn` as a person calls it: a memory, a tiny model, a real training in its own process, a store."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from memory.consent import Consents
 from memory.store import Store
 from model.adapter_store import AdapterStore
 from model.tiny import write_tiny
+from model.tiny_torch import write_tiny_torch
 from tests.export_kit import MIT, change, memory, plant
 from tests.harvest_kit import auto_accepted
 from tests.test_agent_learn import task
@@ -155,3 +158,29 @@ def test_runs_on_seeded_tasks_are_told_apart_and_can_be_left_out(learn: Learn, a
         row for file in folder.glob("trajectories/*.parquet") for row in parquet.read_table(file).to_pylist()
     ]
     assert {row["trajectory_id"] for row in table if row["synthetic"]} == {run_id}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("learn")
+def test_rows_train_a_base_that_is_spread_over_two_processes(
+    adi_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/scale.md: exported, trained by torch's FSDP outside of ADI, taken in again with its runs."""
+    grant(adi_home)
+    base, rows, made = write_tiny_torch(tmp_path / "base"), adi_home / "rows", tmp_path / "made"
+    assert invoke(["data", "export", str(rows), "--format", "pretokenised", "--any-licence"]) == 0
+    script = Path(__file__).parents[1] / "examples" / "shard_lora.py"
+    command = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", "2", script, base, rows, made]
+    done = subprocess.run(
+        [*command, "--lr", "1e-2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    losses = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines() if ": loss " in line]
+    assert losses[-1] < losses[0]
+    monkeypatch.setenv("ADI_MODEL__NAME", str(base))
+    monkeypatch.setenv("ADI_MODEL__ENGINE", "torch")
+    assert invoke(["model", "add", str(made), "--data", str(rows)]) == 0
+    kept = AdapterStore(adi_home / "adapters")
+    (name,) = kept.names()
+    assert len(kept.check(name).rows) > 0
