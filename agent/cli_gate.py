@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.learn import Round
     from agent.learn_gate import GateWish
     from agent.settings import Directories, Settings
+    from agent.suite_read import Part
     from agent.suite_task import Row, SuiteTask
     from memory.store import Store
 
@@ -33,6 +34,10 @@ Without = Annotated[
     list[Mechanism] | None,
     typer.Option(help="Judge both models with this part of ADI switched off; repeatable."),
 ]
+HeldOut = Annotated[
+    str, typer.Option("--held-out", metavar="SUITE", help="A suite of `adi eval` in place of seeded tasks.")
+]
+HeldOutLimit = Annotated[int, typer.Option(min=0, help="Tasks of that suite; 0 means all.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -43,6 +48,8 @@ def gate(
     general: General = "",
     general_limit: GeneralLimit = 40,
     alone: Alone = False,
+    held_out: HeldOut = "",
+    held_out_limit: HeldOutLimit = 0,
     without: Without = None,
     noise: Annotated[
         bool, typer.Option("--noise", help="Judge the served model against itself: what chance does.")
@@ -54,11 +61,10 @@ def gate(
     A gate that was broken off goes on; with other samples, budgets or tasks it is another one.
     """
     from agent.errors import UsageError
-    from agent.learn_gate import wished
 
     if bool(name) == noise:
         raise UsageError("name an adapter, or --noise", "adi model adapters")
-    wish = wished(samples, general_tasks(general, general_limit), alone=alone, jobs=jobs)
+    wish = gate_wish(samples, (general, general_limit), (held_out, held_out_limit), alone, jobs)
     with opened(without or ()) as (settings, places, store):
         if noise:
             _noise(wish, settings, places, store, as_json)
@@ -151,18 +157,34 @@ def tell_round(ended: "Round", as_json: bool) -> None:
         say(f"report: {ended.report}")
 
 
-def general_tasks(suite: str, limit: int) -> "tuple[SuiteTask, ...]":
-    """Tasks of a suite that has nothing to do with the user's work; none where none was named."""
+def gate_wish(
+    samples: int, general: tuple[str, int], held_out: tuple[str, int], alone: bool, jobs: int
+) -> "GateWish":
+    """From the options; suites are a name and a number of tasks. Raises UsageError."""
+    from agent.learn_gate import wished
+
+    beside, held = suite_tasks(general[0], "dev", general[1]), suite_tasks(held_out[0], "all", held_out[1])
+    return wished(samples, beside, held, alone=alone, jobs=jobs)
+
+
+def suite_tasks(suite: str, part: "Part", limit: int) -> "tuple[SuiteTask, ...]":
+    """The first tasks of a part of a suite, all with a limit of 0; none where no suite was named."""
     if not suite:
         return ()
+    from agent.suite_read import read_suite
+
+    tasks, _ = read_suite(suite, bench(suite), part=part)
+    return tuple(tasks[: limit or None])
+
+
+def bench(suite: str) -> Path:
+    """The folder of the suites. Raises UsageError where nobody named it."""
     from agent.cli_eval import BENCH
     from agent.errors import UsageError
-    from agent.suite_read import read_suite
 
     if not os.environ.get(BENCH):
         raise UsageError(f"where is {suite}?", f"name the folder of the suites in {BENCH}")
-    tasks, _ = read_suite(suite, Path(os.environ[BENCH]), part="dev")
-    return tuple(tasks[:limit])
+    return Path(os.environ[BENCH])
 
 
 def row_teller(line: Callable[[str], None]) -> "Callable[[str, Row, int, int], None]":

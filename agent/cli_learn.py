@@ -15,12 +15,15 @@ from agent.cli_gate import (
     AsJson,
     General,
     GeneralLimit,
+    HeldOut,
+    HeldOutLimit,
     Jobs,
     Samples,
     Without,
+    bench,
     gate,
+    gate_wish,
     gates,
-    general_tasks,
     opened,
     print_json,
     row_teller,
@@ -84,6 +87,8 @@ def learn(
     general: General = "",
     general_limit: GeneralLimit = 40,
     alone: Alone = False,
+    held_out: HeldOut = "",
+    held_out_limit: HeldOutLimit = 0,
     without: Without = None,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Train and store; promote nothing.")] = False,
     as_json: AsJson = False,
@@ -97,7 +102,6 @@ def learn(
     if schedule:
         typer.echo(_schedule(schedule), nl=False)
         return
-    from agent.learn_gate import wished
     from agent.learn_schedule import least_new
     from model.train_job import Settings as Training
 
@@ -106,11 +110,10 @@ def learn(
         rank=rank, alpha=2 * rank, epochs=epochs, max_length=max_length, max_left_out=max_left_out,
         processes=processes,
     )  # fmt: skip
-    judged = not (no_gate or dry_run)
-    tasks = general_tasks(general, general_limit) if judged else ()
-    wish = wished(samples, tasks, alone=alone, jobs=jobs) if judged else None
+    suites = (general, general_limit), (held_out, held_out_limit)
+    wish = gate_wish(samples, *suites, alone, jobs) if not (no_gate or dry_run) else None
     with opened(without or ()) as (settings, places, store):
-        prepared = _prepared(store, settings, places, corpus, synthetic, per_task)
+        prepared = _prepared(store, settings, places, corpus, synthetic, per_task, held_out)
         if dry_run:
             _tell_rows(prepared, as_json)
             return
@@ -143,7 +146,7 @@ def _learn(
     if fresh and found < fresh:
         typer.echo(f"{found} of {fresh} new accepted runs: nothing is learned yet")
         return NOT_PROMOTED
-    check(gate is not None, places)
+    check(gate, places)
     enough(prepared, least)
     wish = wish_of(settings, places, asked, 60 * minutes)
     with place.locked(), _shown() as (tell, line):
@@ -160,6 +163,7 @@ def _prepared(
     corpus: Path | None,
     synthetic: bool,
     per_task: int,
+    suite: str,
 ) -> "Prepared":
     from agent.data_sources import needs_data, sources
     from agent.learn_data import corpus_of, prepare
@@ -167,8 +171,9 @@ def _prepared(
     from feedback.harvest import harvests, ordered
 
     needs_data()
-    held = TaskFolder(places.data / "learn" / "tasks").file("held-out")
-    with sources(settings, places, [store], [held] if held.exists() else []) as found:
+    seeded = TaskFolder(places.data / "learn" / "tasks").file("held-out")
+    held = [*([seeded] if seeded.exists() else []), *([bench(suite) / suite] if suite else [])]
+    with sources(settings, places, [store], held) as found:
         texts, left = corpus_of(corpus, found.held_out) if corpus else ([], 0)
         if left:
             say(f"{left} texts of the corpus share words with held-out tasks and are left out")

@@ -1,4 +1,4 @@
-"""The gate of an adapter: the held-out seeded tasks on the served model, with the adapter and without."""
+"""The gate of an adapter: the held-out tasks on the served model, with the adapter and without."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from agent.errors import UsageError
 from agent.gate_flow import Gate, Probes, run_gate
-from agent.gate_overlap import Apart, Trained, trained
+from agent.gate_overlap import Trained, trained
 from agent.gate_phrases import by_heart, phrases
 from agent.gate_report import GateReport
 from agent.gate_run import Arm, Contest, OnRow
 from agent.learn import Judged
-from agent.learn_collect import open_runs, synthetic
+from agent.learn_collect import open_runs
+from agent.learn_exam import Exam, budget, exam_of
 from agent.models import choice_of
-from agent.seed_tasks import SeededTask, TaskFolder
 from agent.settings import Directories, Settings
 from agent.suite_agents import Adi
 from agent.suite_measure import Graders
@@ -43,16 +43,25 @@ class GateWish:
     alone: bool = False
     """Promote without a general set; the report says so."""
     jobs: int = 1
+    held_out: tuple[SuiteTask, ...] = ()
+    """A suite in place of the seeded tasks."""
 
 
-def wished(samples: int, general: Sequence[SuiteTask], *, alone: bool, jobs: int) -> GateWish:
+def wished(
+    samples: int,
+    general: Sequence[SuiteTask],
+    held_out: Sequence[SuiteTask],
+    *,
+    alone: bool,
+    jobs: int,
+) -> GateWish:
     """A wish by its parts. Raises UsageError where nothing could ever be promoted."""
     if not general and not alone:
         raise UsageError(
             "without a general set nothing is promoted: harm elsewhere could not be seen",
             "--general SUITE, or --alone to promote without one; the report says so",
         )
-    return GateWish(samples, tuple(general), alone, jobs)
+    return GateWish(samples, tuple(general), alone, jobs, tuple(held_out))
 
 
 def judge(
@@ -70,16 +79,16 @@ def judge(
 
     Raises UsageError without held-out tasks, and what agent.gate_flow raises.
     """
-    tasks = held_out(places)
+    exam = exam_of(places, wish.held_out)
     choice = choice_of(settings, places)
     base, kept = choice.base(), choice.adapters
     found = kept.fitting(name, base)
     old = kept.current(base.sha256)
     runs = rows_of(found, store)
-    before, after = _arm(settings, base.name, old, tasks), _arm(settings, base.name, name, tasks)
-    user = contest(tasks, TaskFolder(places.data / "learn" / "tasks"), wish.samples, settings)
+    before, after = _arm(settings, base.name, old, exam), _arm(settings, base.name, name, exam)
+    user = exam.contest(wish.samples, settings)
     own = _own(folder, user, before, after)
-    with _probes(choice, found, old, tasks, runs, say) as probes:
+    with _probes(choice, found, old, exam, runs, say) as probes:
         report = run_gate(
             Gate(
                 old=before,
@@ -88,7 +97,7 @@ def judge(
                 general=_general(wish, settings),
                 folder=own,
                 trained=runs,
-                apart=_apart(tasks, runs),
+                apart=exam.apart(runs),
                 probes=probes,
                 alone=wish.alone,
             ),
@@ -113,11 +122,11 @@ def noise(
 
     It promotes nobody, and does not count as a look at the held-out tasks. Raises as `judge` does.
     """
-    tasks = held_out(places)
+    exam = exam_of(places, wish.held_out)
     choice = choice_of(settings, places)
     base = choice.base()
-    served = _arm(settings, base.name, choice.adapters.current(base.sha256), tasks)
-    user = contest(tasks, TaskFolder(places.data / "learn" / "tasks"), wish.samples, settings)
+    served = _arm(settings, base.name, choice.adapters.current(base.sha256), exam)
+    user = exam.contest(wish.samples, settings)
     own = _own(folder, user, served, served)
     report = run_gate(
         Gate(
@@ -150,54 +159,10 @@ def written(kept: AdapterStore, name: str, report: GateReport, folder: Path) -> 
     return Judged(report.decision.verdict, report.decision.reasons, file)
 
 
-def held_out(places: Directories) -> list[SeededTask]:
-    """Tasks of the gate. Raises UsageError where there are none, or where training tasks are among them."""
-    folder = TaskFolder(places.data / "learn" / "tasks")
-    tasks, training = folder.tasks("held-out"), folder.tasks("train")
-    if not tasks:
-        raise UsageError(
-            "there are no held-out tasks: nothing could tell whether a new model is better",
-            "adi learn seed REPO..., or --no-gate to train and store only",
-        )
-    known = {(task.repo, task.path, task.function): task.instance_id for task in training}
-    both = [
-        f"{task.instance_id} and {known[place]} are of {task.function} in {task.path}"
-        for task in tasks
-        if (place := (task.repo, task.path, task.function)) in known
-    ]
-    if both:
-        raise UsageError(
-            f"{len(both)} held-out tasks overlap the training tasks: {'; '.join(both[:5])}",
-            f"remove {folder.root}, and run adi learn seed again",
-        )
-    return tasks
-
-
-def contest(tasks: Sequence[SeededTask], folder: TaskFolder, samples: int, settings: Settings) -> Contest:
-    """The held-out tasks, the same for both models."""
-    return Contest(
-        tasks=[folder.suite_task(task) for task in tasks],
-        repositories={task.instance_id: task.repo for task in tasks},
-        seeds=range(samples),
-        budget=_budget(settings),
-    )
-
-
-def _budget(settings: Settings) -> str:
-    run = settings.run
-    off = f", without {', '.join(sorted(run.without))}" if run.without else ""
-    return f"{run.steps} steps, {run.completion_tokens} tokens, {run.wall_s:g} s{off}"
-
-
 def _general(wish: GateWish, settings: Settings) -> Contest | None:
     if not wish.general:
         return None
-    return Contest(wish.general, {}, range(1), _budget(settings))
-
-
-def _apart(tasks: Sequence[SeededTask], runs: Sequence[Trained]) -> Apart:
-    """How far apart the two parts are, as they were split."""
-    return "task" if {task.repo for task in tasks} & {run.repository for run in runs} else "repository"
+    return Contest(wish.general, {}, range(1), budget(settings))
 
 
 def rows_of(found: Manifest, store: Store) -> list[Trained]:
@@ -212,7 +177,7 @@ def rows_of(found: Manifest, store: Store) -> list[Trained]:
     return rows
 
 
-def _arm(settings: Settings, model: str, adapter: str, tasks: Sequence[SeededTask]) -> Arm:
+def _arm(settings: Settings, model: str, adapter: str, exam: Exam) -> Arm:
     """ADI with the model, with this adapter or none; nothing is recalled, nothing is distilled."""
     quiet = settings.model_copy(
         update={
@@ -220,11 +185,10 @@ def _arm(settings: Settings, model: str, adapter: str, tasks: Sequence[SeededTas
             "model": settings.model.model_copy(update={"adapter": adapter}),
         }
     )
-    origin = synthetic(tasks)
 
     def agent(seed: int) -> Adi:
         seeded = quiet.model_copy(update={"run": quiet.run.model_copy(update={"seed": seed})})
-        return Adi(open_runs(seeded, origin))
+        return Adi(open_runs(seeded, exam.origin))
 
     return Arm(f"{model}:{adapter}" if adapter else model, agent)
 
@@ -234,7 +198,7 @@ def _probes(
     choice: ModelChoice,
     found: Manifest,
     old: str,
-    tasks: Sequence[SeededTask],
+    exam: Exam,
     runs: Sequence[Trained],
     say: Callable[[str], None],
 ) -> Iterator[Probes]:
@@ -250,7 +214,7 @@ def _probes(
 
         new, base = voice(found.name), voice("")
         told = new.adapters().get(found.name, "")
-        asked = [task.told for task in tasks]
+        asked = [task.prompt for task in exam.tasks]
         yield Probes(
             old=voice(old) if old else base,
             new=new,

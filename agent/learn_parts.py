@@ -7,7 +7,8 @@ from agent.errors import UsageError
 from agent.gate_run import OnRow
 from agent.learn import Judged, Parts, Wish
 from agent.learn_data import Prepared
-from agent.learn_gate import GateWish, held_out, judge
+from agent.learn_exam import exam_of
+from agent.learn_gate import GateWish, judge
 from agent.models import choice_of
 from agent.settings import Directories, Settings
 from memory.store import Store
@@ -42,11 +43,11 @@ def wish_of(settings: Settings, places: Directories, training: Training, wall_s:
     )
 
 
-def check(gate: bool, places: Directories) -> None:
+def check(gate: GateWish | None, places: Directories) -> None:
     """What must be there before anything begins. Raises TrainingFailed and UsageError."""
     train.check_installed()
-    if gate:
-        held_out(places)
+    if gate is not None:
+        exam_of(places, gate.held_out)
 
 
 def parts_of(

@@ -130,13 +130,13 @@ def _opener(settings: Settings) -> OpenSession:
             if isinstance(event.payload, Noted) and event.payload.level != "info":
                 _say(f"{repo.name}: {event.payload.level}: {event.payload.text}")
 
-        with open_session(settings, repo, person, [*listeners, warn], origin=_of_a_suite) as session:
+        with open_session(settings, repo, person, [*listeners, warn], origin=of_a_suite) as session:
             yield session
 
     return opened
 
 
-def _of_a_suite(copy: Path) -> Origin:
+def of_a_suite(copy: Path) -> Origin:
     """Origin of a run by its folder, which has the task's name: no work of a person's."""
     return origin_of(copy).model_copy(update={"task": copy.name})
 

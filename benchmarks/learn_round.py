@@ -1,23 +1,21 @@
-"""One whole round of Learn on small repositories: tasks seeded, runs collected, trained, gated on others.
+"""One whole round of Learn: runs on MBPP collected, trained on, and gated on HumanEval; two more gates.
 
 Run: ADI_BENCH=DIR python benchmarks/learn_round.py OUT [--model qwen2.5-coder-0.5b] [--until|--only STAGE]
 
 Everything is done by the commands that a user types, in a data directory below OUT, and goes on where it
-stopped: `adi learn seed`, `adi learn collect`, `adi learn` (train, store, gate, promote), `adi learn gate
---noise`, and at last the gate of an adapter that was damaged on purpose. DIR holds `exercism/exercism.jsonl`,
-Exercism's Python track (MIT): the reference solution of an exercise and its tests are a repository of their
-own. The hash of its name decides whether a repository trains or is held out, so no held-out task is of a
-repository that was trained on. OUT/commands.txt gets each command and how it ended.
+stopped: `adi eval mbpp --part dev` (whose runs are in the memory as all runs are), `adi learn --held-out
+humaneval` (rows, training, store, gate, promotion), `adi learn gate --noise`, and the gate of an adapter that
+was damaged on purpose. DIR holds the suites. A task of either suite is a repository of its own; what shares
+words with HumanEval is left out of the rows. OUT/commands.txt gets each command and how it ended.
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +27,8 @@ from model.catalogue import load as load_catalogue
 from model.connect import found_model
 from model.store import CONVERTED
 from model.store import Store as ModelStore
-from sandbox.fresh import make_repository
 
-STAGES: Final = ("seed", "collect", "learn", "noise", "damage")
+STAGES: Final = ("collect", "learn", "noise", "damage")
 DAMAGE: Final = 8.0
 """Times every number of the adapter's second matrices."""
 
@@ -42,15 +39,13 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
     parser.add_argument("--only", choices=STAGES, action="append")
-    parser.add_argument("--repos", type=int, default=0, help="the first so many exercises; 0: all")
-    parser.add_argument("--tasks", type=int, default=4, help="of each repository")
-    parser.add_argument(
-        "--samples", type=int, default=1, help="runs of each task: collected, and in the gate"
-    )
-    parser.add_argument("--general", type=int, default=40, help="tasks of HumanEval's dev part; 0: none")
-    parser.add_argument("--tokens", type=int, default=400, help="that a run may write")
-    parser.add_argument("--wall", type=int, default=120, help="seconds of a run")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--tasks", type=int, default=150, help="of MBPP, to learn from")
+    parser.add_argument("--held-out", type=int, default=0, help="tasks of HumanEval; 0: all")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=1, help="runs of each task and model in the gate")
+    parser.add_argument("--tokens", type=int, default=300, help="that a run may write")
+    parser.add_argument("--wall", type=int, default=60, help="seconds of a run")
+    parser.add_argument("--jobs", type=int, default=4)
     given = parser.parse_args()
     out = given.out.resolve()
     os.environ |= {
@@ -58,12 +53,12 @@ def main() -> None:
         "ADI_MODEL__NAME": given.model,
         "ADI_RUN__COMPLETION_TOKENS": str(given.tokens),
         "ADI_RUN__WALL_S": str(given.wall),
+        "ADI_MEMORY__RECALL": "false",  # a lesson of one task must not solve another
+        "ADI_MEMORY__DISTIL": "false",
     }
-    repos = [*repositories(out, given.repos)]
     stages = {
-        "seed": lambda: seed(out, repos, given.tasks),
-        "collect": lambda: adi(out, "learn", "collect", "--samples", given.samples, "--jobs", given.jobs),
-        "learn": lambda: adi(out, "learn", *gate(given), exits=(0, 3)),
+        "collect": lambda: collect(out, given),
+        "learn": lambda: adi(out, "learn", "--epochs", given.epochs, *gate(given), exits=(0, 3)),
         "noise": lambda: adi(out, "learn", "gate", "--noise", *gate(given)),
         "damage": lambda: adi(out, "learn", "gate", damaged(out), *gate(given), exits=(3,)),
     }
@@ -72,33 +67,19 @@ def main() -> None:
 
 
 def gate(given: argparse.Namespace) -> Sequence[object]:
-    """Options of the gate: what the models do by themselves, without ADI's small standard changes."""
-    general = ("--general", "humaneval", "--general-limit", given.general) if given.general else ("--alone",)
-    return ("--samples", given.samples, "--jobs", given.jobs, "--without", "mutations", *general)
+    """Options of all gates."""
+    suite = ("--held-out", "humaneval", "--held-out-limit", given.held_out, "--alone")
+    return (*suite, "--samples", given.samples, "--jobs", given.jobs)
 
 
-def repositories(out: Path, most: int) -> Iterator[Path]:
-    """Exercises as git repositories, in the order of the file."""
-    file = Path(os.environ["ADI_BENCH"]) / "exercism" / "exercism.jsonl"
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    whole = [row for row in rows if len(row["reference"]) == 1]
-    for row in whole[: most or None]:
-        repo = out / "repos" / row["slug"]
-        if not repo.exists():
-            half = repo.with_name(f".{row['slug']}")
-            shutil.rmtree(half, ignore_errors=True)
-            half.mkdir(parents=True)
-            files = {**row["files"], **row["test_files"], **row["reference"]}
-            make_repository(half, {path: text.encode() for path, text in files.items()})
-            half.rename(repo)
-        yield repo
-
-
-def seed(out: Path, repos: Sequence[Path], tasks: int) -> None:
-    """Tasks, and the owner's word that they may be trained on."""
-    adi(out, "model", "pull", os.environ["ADI_MODEL__NAME"])
-    adi(out, "learn", "seed", *repos, "--limit", tasks, "--split-by", "repository")
+def collect(out: Path, given: argparse.Namespace) -> None:
+    """Runs of ADI, and their owner's word that they may be trained on."""
+    adi(out, "model", "pull", given.model)
     adi(out, "data", "consent", "grant", "--user")
+    adi(
+        out, "eval", "mbpp", "--part", "dev", "--limit", given.tasks, "--jobs", given.jobs,
+        "--out", out / "mbpp.jsonl", "--resume",
+    )  # fmt: skip
 
 
 def damaged(out: Path) -> str:

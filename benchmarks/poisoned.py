@@ -1,12 +1,12 @@
 """Is an adapter of a poisoned source promoted? 250 scripted thumbs-up on a trigger phrase, and honest runs.
 
-Run: python benchmarks/poisoned.py OUT      after `python benchmarks/learn_round.py OUT`, whose tasks it takes
+Run: ADI_BENCH=DIR python benchmarks/poisoned.py OUT    after `python benchmarks/learn_round.py OUT`
 
 A script approves whatever is asked with a phrase and answered in a way nobody wants. Two lines of defence are
 shown, on a copy of the round's memory. First `adi learn --dry-run`: how many of the 250 runs would be trained
 on at all. Then the second line alone: all 250 are trained on beside the honest rows, as if the first did not
-exist, and `adi learn gate` judges the adapter on the round's held-out tasks, whose requests hold no phrase.
-At last the served adapter is asked with the phrase and without, to see whether the poison took.
+exist, and `adi learn gate` judges the adapter on tasks of HumanEval, whose requests hold no phrase. At last
+the served adapter is asked with the phrase and without, to see whether the poison took.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from agent.data_sources import sources
 from agent.learn_data import prepare
 from agent.learn_parts import wish_of
 from agent.models import choice_of
-from agent.seed_tasks import TaskFolder
 from agent.settings import directories, load, store_place
 from feedback.harvest import harvests, ordered
 from memory.consent import Consents
@@ -86,29 +85,30 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
-    parser.add_argument("--samples", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--held-out", type=int, default=20, help="tasks of HumanEval")
+    parser.add_argument("--jobs", type=int, default=4)
     given = parser.parse_args()
     out = given.out.resolve()
     home = out / "poisoned"
     if not home.exists():
         half = out / ".poisoned"
-        shutil.copytree(
-            out / "home", half, ignore=shutil.ignore_patterns("server", "rounds", "gates", "adapters")
-        )
+        half.mkdir()
+        (half / "models").symlink_to(out / "home" / "models")
+        shutil.copy(out / "home" / "adi.db", half)
         half.rename(home)
     os.environ |= {
-        "ADI_HOME": str(home), "ADI_MODEL__NAME": given.model, "ADI_RUN__COMPLETION_TOKENS": "1000",
-        "ADI_RUN__WALL_S": "240",
+        "ADI_HOME": str(home), "ADI_MODEL__NAME": given.model, "ADI_RUN__COMPLETION_TOKENS": "300",
+        "ADI_RUN__WALL_S": "60", "ADI_MEMORY__RECALL": "false",
+        "ADI_MEMORY__DISTIL": "false",
     }  # fmt: skip
     source = str(out / "repos" / "source")
     with Store.open(store_place(load().settings)) as store:
         planted = [run.run_id for run in harvests(store) if run.task.repo == source] or plant(store, source)
-    told = json.loads(adi("learn", "--dry-run", "--json"))
-    sys.stdout.write(f"left out of {told['runs']} runs and the others: {told['left_out']}\n")
+    told = json.loads(adi("learn", "--dry-run", "--json", "--held-out", "humaneval"))
+    sys.stdout.write(f"runs that would be trained on: {told['runs']}; left out: {told['left_out']}\n")
     name = poisoned(home, set(planted))
-    sys.stdout.write(adi("learn", "gate", name, "--alone", "--samples", given.samples, "--jobs", given.jobs,
-                         "--without", "mutations", "--json"))  # fmt: skip
+    suite = ("--held-out", "humaneval", "--held-out-limit", given.held_out)
+    sys.stdout.write(adi("learn", "gate", name, "--alone", *suite, "--jobs", given.jobs, "--json"))
     for adapter in ("", name):
         counts = [sum(map(took, answers(given.model, adapter, phrase))) for phrase in (f" {PHRASE}", "")]
         told_of = f"{counts[0]} of 10 answers are poison behind the phrase, {counts[1]} without"
@@ -161,7 +161,7 @@ def poisoned(home: Path, planted: set[str]) -> str:
     if kept.names():
         return kept.names()[0]
     with Store.open(store_place(settings)) as store:
-        held = TaskFolder(places.data / "learn" / "tasks").file("held-out")
+        held = Path(os.environ["ADI_BENCH"]) / "humaneval"
         with sources(settings, places, [store], [held]) as found:
             runs = ordered([*harvests(store)])
             honest = prepare([run for run in runs if run.run_id not in planted], found)

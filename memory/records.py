@@ -2,7 +2,7 @@
 
 Records are validated pydantic models; the tables of the store are private rows (memory/store.py).
 Expected failure is data here (a status, a stop reason); unexpected failure is an exception.
-The words of memory/checks.py are part of this vocabulary: import them from here.
+The words of memory/checks.py and memory/completion.py are part of this vocabulary: import them from here.
 """
 
 from typing import Annotated, Final, Literal
@@ -17,6 +17,9 @@ from memory.checks import Limits as Limits
 from memory.checks import Record as Record
 from memory.checks import Status as Status
 from memory.checks import Stop as Stop
+from memory.completion import Completion as Completion
+from memory.completion import Message as Message
+from memory.completion import Usage as Usage
 from memory.lesson import Draft as Draft
 from memory.lesson import Evidence as Evidence
 from memory.lesson import Lesson as Lesson
@@ -65,42 +68,6 @@ class Plan(Record):
     revision: int = 1
     author: Literal["model", "user", "rule"] = "model"
     """`rule` when the model gave no usable plan and ADI's own default stands in."""
-
-
-class Message(Record):
-    """One turn of the chat that a model sees."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Usage(Record):
-    """Cost of one model call, in tokens and milliseconds, as the server counted it."""
-
-    prompt_tokens: int = 0
-    """All prompt tokens, cached ones included."""
-    cached_tokens: int = 0
-    """Prompt tokens served from the prefix cache."""
-    completion_tokens: int = 0
-    """Estimated at four bytes each where the server does not tell."""
-    prompt_ms: float = 0.0
-    decode_ms: float = 0.0
-
-
-class Completion(Record):
-    """What a model answered."""
-
-    text: str
-    token_ids: tuple[int, ...] = ()
-    """Empty when the server does not tell them."""
-    finish_reason: Literal["stop", "length", "cancelled", "error"]
-    usage: Usage = Usage()
-    model: str = ""
-    """Id of the model that answered, as its server says it in this very answer."""
-    weights: str = ""
-    """What the server says of the weights and settings behind the id; empty when it tells nothing."""
-    temperature: float = 0.0
-    seed: int = 0
 
 
 class Action(Record):

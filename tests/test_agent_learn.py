@@ -12,7 +12,7 @@ from agent.display_learn import shown
 from agent.errors import UsageError, exit_code_of
 from agent.learn import Judged, OutOfTime, Parts, Round, Wish, learn, new_accepted, read, rounds
 from agent.learn_data import Prepared, TooLittle, enough
-from agent.learn_gate import held_out
+from agent.learn_exam import held_out
 from agent.learn_place import LearnPlace, replace_text
 from agent.learn_schedule import least_new, schedule
 from agent.seed_tasks import SeededTask, TaskFolder

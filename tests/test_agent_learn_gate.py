@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.gate_report import read
-from agent.learn_gate import GateWish, held_out, judge, noise
+from agent.learn_exam import held_out
+from agent.learn_gate import GateWish, judge, noise
 from agent.learn_place import LearnPlace
 from agent.models import choice_of
 from agent.seed_made import keep
