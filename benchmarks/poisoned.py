@@ -171,7 +171,7 @@ def poisoned(home: Path, planted: set[str]) -> str:
                 poison_row(run.run_id, run.task.prompt, tokens) for run in runs if run.run_id in planted
             ]
     rows = Rows(answers=[*honest.rows.answers, *poison])
-    wish = wish_of(settings, places, Training(epochs=2, micro_rows=4), 0.0)
+    wish = wish_of(settings, places, Training(epochs=1, micro_rows=4), 0.0)
     job = Job(
         base=wish.weights, out=home / "trained", work=home / "work", cache=wish.cache, settings=wish.settings
     )
