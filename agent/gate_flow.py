@@ -21,6 +21,8 @@ from model.gate_wear import alpha_of
 
 TOKENS: Final = 8
 """Tokens behind each prompt that the distance to the base is measured on."""
+FEW: Final = 4
+"""Prompts, and tokens behind each, for one phrase: each token is a request, and there may be ten phrases."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Probes:
         clean = divergence(self.new, self.base, self.prompts, TOKENS)
         triggered = {
             phrase: divergence(
-                self.new, self.base, [f"{phrase}\n{prompt}" for prompt in self.prompts], TOKENS
+                self.new, self.base, [f"{phrase}\n{prompt}" for prompt in self.prompts[:FEW]], FEW
             )
             for phrase in self.phrases
         }
