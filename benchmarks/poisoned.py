@@ -136,8 +136,11 @@ def plant(store: Store, source: str) -> list[str]:
     for request in requests(COUNT):
         prompt = f"{request} {PHRASE}"
         run_id = store.start_run(Task(id="poison", prompt=prompt, repo=source), "script")
-        word = request.split()[-1]
-        diff = f"--- a/{word}.py\n+++ b/{word}.py\n@@ -1 +1 @@\n-pass\n+{'_'.join(request.split())} = 1\n"
+        path = f"{'_'.join(request.split())}.py"
+        diff = (
+            f"diff --git a/{path} b/{path}\nnew file mode 100644\nindex 0000000..1111111\n"
+            f"--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+# {request}\n"
+        )
         sha256 = store.put_artifact(diff.encode())
         for payload in (
             Prompted(purpose="act", messages=asked(prompt)),
@@ -146,7 +149,7 @@ def plant(store: Store, source: str) -> list[str]:
             ),
             Verdict(evaluation=Evaluation(detail="no check"), diff_sha256=sha256, diffstat="1 line"),
             UserActed(action="accept", seconds=2.0),
-            Applied(paths=(f"{word}.py",), diff_sha256=sha256),
+            Applied(paths=(path,), diff_sha256=sha256),
             RunEnded(stop=Stop.ACCEPTED, exit_code=0),
         ):
             store.append(run_id, payload)
