@@ -4,7 +4,6 @@ Looked at when a run begins, so that the run is done with what is served from th
 ADI serves itself, with the adapter that was promoted: who names one, or a server of their own, decides alone.
 """
 
-from agent.gate_live import watched
 from agent.models import choice_of
 from agent.settings import Directories, Settings
 from memory.store import Store
@@ -30,6 +29,8 @@ def settle(settings: Settings, places: Directories, store: Store) -> list[str]:
     if last is None:
         return []
     try:
+        from agent.gate_live import watched  # scipy is of the extra `learn`, and slow to import
+
         told = watched(store, _served(base.name, last.before), _served(base.name, name), last.at)
     except ModuleNotFoundError as missing:
         return [
