@@ -82,15 +82,12 @@ def sweep(rooms: Path, store: Store) -> list[str]:
             except OSError:  # somebody works in it
                 continue
             folder = file.with_name(file.name.removesuffix(LOCK))
-            for place in folder.glob("*/.git"):
-                _close_runs(store, place.parent)
             _remove(folder, lock)
             found.append(folder.name)
-    return found
-
-
-def _close_runs(store: Store, repo: Path) -> None:
-    for summary in store.runs(str(repo)):
-        if not summary.ended and not summary.alive:
+    # Not by the rooms that are left: a worker may have died after its own was gone.
+    below = rooms.resolve()
+    for summary in store.runs(limit=0, unended=True):
+        if not summary.alive and Path(summary.repo).is_relative_to(below):
             ended = Ending(Stop.KILLED, "the worker's process died").event(0.0)
             Recorder(store, summary.id).emit(ended)
+    return found

@@ -132,11 +132,13 @@ class Store:
                 raise errors.NotFound(f"no artifact {sha256[:12]}")
             return row.content
 
-    def runs(self, repo: str | None = None, limit: int = 50) -> list[RunSummary]:
-        """The newest runs first, of one repository or of all; 0 means no limit."""
+    def runs(self, repo: str | None = None, limit: int = 50, *, unended: bool = False) -> list[RunSummary]:
+        """The newest runs first, of one repository or of all, or only those without an end; 0: no limit."""
         query = select(RunRow).order_by(col(RunRow.started).desc(), col(RunRow.id).desc())
         if repo is not None:
             query = query.where(RunRow.repo == repo)
+        if unended:
+            query = query.where(RunRow.ended == "")
         if limit:
             query = query.limit(limit)
         with self.reading() as session:

@@ -203,7 +203,7 @@ class Container:
 
     def _ended(self, exec_id: str) -> Ended:
         """Exit code of an exec whose stream closed; the engine may tell it a moment later."""
-        for pause in (0, 0.01, 0.05, 0.2, 1.0):
+        for pause in (0, 0.01, 0.05, 0.2, 1.0, 2.0, 4.0):
             time.sleep(pause)
             found = self._client.exec_inspect(exec_id)
             if not found["Running"]:
@@ -297,18 +297,22 @@ class Container:
             return False
 
     def sweep(self) -> bool:
-        """Kill everything that commands started; True when nothing is left."""
-        for pause in (0.0, 0.02, 0.1):
-            time.sleep(pause)
-            if self.process_count() <= 0:
-                return True
+        """Kill everything that commands started; True when nothing is left, within some seconds.
+
+        What was killed is seen for a moment longer, on a busy machine for a long one.
+        """
+        deadline, pause = time.monotonic() + _SWEEP_S, 0.0
+        while self.process_count() > 0:
+            if time.monotonic() >= deadline:
+                return False
             ended = self.execute(
                 ["/bin/sh", "-c", "kill -9 -1"], timeout_s=_SWEEP_S, on_frame=lambda _kind, _data: None
             )
             if ended.timed_out:
                 return False
-        time.sleep(0.1)
-        return self.process_count() <= 0
+            time.sleep(pause)
+            pause = min(max(2 * pause, 0.02), _POLL_S)
+        return True
 
     def remove(self) -> None:
         """Kill and remove the container, as far as the engine answers; raises nothing of its own."""
