@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from agent.settings import Directories, Settings
     from memory.store import Store
     from model.train_job import Settings as Training
+    from model.train_rows import Document
 
 app: Final = typer.Typer(
     help="Learn from accepted work: train an adapter, judge it as it is served, promote it or not.",
@@ -61,6 +62,15 @@ Schedule = Annotated[
 CorpusFolder = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="A corpus of `adi data corpus`, learned first.")
 ]
+Replay = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="A corpus of general code, shown again against forgetting."),
+]
+ReplayShare = Annotated[
+    float, typer.Option(min=0, max=0.9, help="Share of the tokens of a corpus that are of --replay.")
+]
+Passes = Annotated[int, typer.Option(min=1, max=4, help="Over the corpus; each cuts new gaps.")]
+By = Annotated[Literal["adamw", "lion"], typer.Option(help="lion: LionW, at a fifth of the rate.")]
 MaxLeftOut = Annotated[
     float, typer.Option(min=0, max=1, help="Share of rows that may be too long; more ends it.")
 ]
@@ -73,6 +83,10 @@ def learn(
     when: Annotated[str, typer.Option(metavar="TEXT", help='Only then, such as "50 new accepted".')] = "",
     schedule: Schedule = "",
     corpus: CorpusFolder = None,
+    passes: Passes = 1,
+    replay: Replay = None,
+    replay_share: ReplayShare = 0.05,
+    optimizer: By = "adamw",
     synthetic: Annotated[bool, typer.Option(help="Runs on seeded tasks, too.")] = True,
     least: Annotated[int, typer.Option(min=1, help="Accepted runs that there must be.")] = 10,
     per_task: Annotated[int, typer.Option(min=0, help="Runs of one task; 0 is no limit.")] = 2,
@@ -103,17 +117,19 @@ def learn(
         typer.echo(_schedule(schedule), nl=False)
         return
     from agent.learn_schedule import least_new
+    from model.train_job import Corpus
     from model.train_job import Settings as Training
 
     least_new(when)
     asked = Training(
         rank=rank, alpha=2 * rank, epochs=epochs, max_length=max_length, max_left_out=max_left_out,
-        processes=processes,
+        processes=processes, optimizer=optimizer,
+        corpus=Corpus(epochs=passes, replay=replay_share, optimizer=optimizer),
     )  # fmt: skip
     suites = (general, general_limit), (held_out, held_out_limit)
     wish = gate_wish(samples, *suites, alone, jobs) if not (no_gate or dry_run) else None
     with opened(without or ()) as (settings, places, store):
-        prepared = _prepared(store, settings, places, corpus, synthetic, per_task, held_out)
+        prepared = _prepared(store, settings, places, (corpus, replay), synthetic, per_task, held_out)
         if dry_run:
             _tell_rows(prepared, as_json)
             return
@@ -160,7 +176,7 @@ def _prepared(
     store: "Store",
     settings: "Settings",
     places: "Directories",
-    corpus: Path | None,
+    folders: tuple[Path | None, Path | None],
     synthetic: bool,
     per_task: int,
     suite: str,
@@ -168,13 +184,19 @@ def _prepared(
     from agent.data_sources import needs_data, sources
     from agent.learn_data import corpus_of, prepare
     from agent.seed_tasks import TaskFolder
+    from feedback.errors import DataError
     from feedback.harvest import harvests, ordered
 
     needs_data()
+    if folders[1] and not folders[0]:
+        raise DataError("--replay goes with a corpus that is learned", "--corpus FOLDER")
     seeded = TaskFolder(places.data / "learn" / "tasks").file("held-out")
     held = [*([seeded] if seeded.exists() else []), *([bench(suite) / suite] if suite else [])]
     with sources(settings, places, [store], held) as found:
-        texts, left = corpus_of(corpus, found.held_out) if corpus else ([], 0)
+        texts, left = list["Document"](), 0
+        for folder, general in zip(folders, (False, True), strict=True):
+            more, dropped = corpus_of(folder, found.held_out, general=general) if folder else ([], 0)
+            texts, left = [*texts, *more], left + dropped
         if left:
             say(f"{left} texts of the corpus share words with held-out tasks and are left out")
         runs = ordered([*harvests(store)])

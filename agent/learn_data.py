@@ -148,9 +148,10 @@ def _pairs(rows: Sequence[Mapping[str, Any]], tokens: Tokens) -> Iterator[Pair]:
         )
 
 
-def corpus_of(folder: Path, held_out: HeldOut) -> tuple[list[Document], int]:
+def corpus_of(folder: Path, held_out: HeldOut, *, general: bool = False) -> tuple[list[Document], int]:
     """Texts of a corpus that `adi data corpus` wrote, and how many were left out for a held-out task's words.
 
+    `general` ones are shown again against forgetting, and are not what is to be learned.
     Raises DataError for a folder that is none, or where nothing is left.
     """
     found = texts(folder)
@@ -160,4 +161,4 @@ def corpus_of(folder: Path, held_out: HeldOut) -> tuple[list[Document], int]:
             f"{folder} has no text to train on ({len(found)} share words with held-out tasks)",
             "adi data corpus REPO --local --to FOLDER",
         )
-    return [Document(text) for text in kept], len(found) - len(kept)
+    return [Document(text, general) for text in kept], len(found) - len(kept)

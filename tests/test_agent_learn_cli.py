@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from memory.store import Store
 from model.adapter_store import AdapterStore
 from model.tiny import write_tiny
 from model.tiny_torch import write_tiny_torch
+from model.train_job import Facts as Trained
+from tests.adi_kit import adi
+from tests.conftest import RepoFactory
 from tests.export_kit import MIT, change, memory, plant
 from tests.harvest_kit import auto_accepted
 from tests.test_agent_learn import task
@@ -66,6 +70,16 @@ def grant(home: Path) -> None:
             Consents(store).set("repository", repo, "granted")
 
 
+def source(kind: str, number: int) -> str:
+    """A module like no other."""
+    dice = random.Random(f"{kind}{number}")
+    names = ["".join(dice.choices("abcdefghijklmnop", k=8)) for _ in range(12)]
+    return "".join(
+        f"def {one}({other}: int) -> int:\n    return {other} * {dice.randrange(10**6)}\n\n\n"
+        for one, other in zip(names[::2], names[1::2], strict=True)
+    )
+
+
 def told(done: Done) -> Any:
     return json.loads(done.stdout)
 
@@ -108,6 +122,30 @@ def test_a_round_is_trained_stored_and_not_promoted_without_a_gate(learn: Learn,
     assert learn("--when", "50 new accepted", "--no-gate", code=3).stdout == (
         "6 of 50 new accepted runs: nothing is learned yet\n"
     )
+
+
+def test_a_corpus_is_learned_with_general_code_shown_again(
+    learn: Learn, adi_home: Path, tmp_path: Path, make_repo: RepoFactory
+) -> None:
+    folders = {}
+    for kind in ("own", "general"):
+        repo = make_repo({f"{kind}{n}.py": source(kind, n) for n in range(5)}, kind)
+        folders[kind] = str(tmp_path / f"corpus-{kind}")
+        done = adi(repo, "data", "corpus", ".", "--local", "--to", folders[kind])
+        assert done.returncode == 0, done.stderr
+    corpus = ("--corpus", folders["own"], "--replay", folders["general"])
+    own = told(learn(*corpus[:2], "--dry-run", "--json"))["texts"]
+    assert told(learn(*corpus, "--dry-run", "--json"))["texts"] > own > 0
+    options = (*corpus, "--passes", "2", "--replay-share", "0.5", "--optimizer", "lion", "--rank", "2")
+    learn(*options, "--no-gate", code=3)
+    (facts,) = (adi_home / "learn" / "rounds").glob("*/out/training.json")
+    trained = Trained.model_validate_json(facts.read_text())
+    assert [stage.stage for stage in trained.stages] == ["corpus"]
+    assert trained.settings.corpus.epochs == 2
+    assert (trained.settings.optimizer, trained.settings.corpus.optimizer) == ("lion", "lion")
+    size = sum(len(source("own", number)) for number in range(5))  # a byte is a token here
+    assert 3.6 * size < trained.stages[0].tokens < 4.4 * size, "two passes, each with as much general code"
+    assert "goes with a corpus" in learn(*corpus[2:], "--no-gate", code=2).stderr
 
 
 def test_what_cannot_be_is_one_sentence(learn: Learn, tmp_path: Path, adi_home: Path) -> None:
