@@ -98,7 +98,7 @@ def _judge(
     from agent.learn_place import LearnPlace
     from agent.models import choice_of
 
-    place = LearnPlace(places.data / "learn")
+    place = LearnPlace.of(places.data)
     kept = choice_of(settings, places).adapters
     found = kept.get(name)
     with place.locked():
@@ -122,7 +122,7 @@ def _noise(
     from agent.learn_gate import noise
     from agent.learn_place import LearnPlace
 
-    place = LearnPlace(places.data / "learn")
+    place = LearnPlace.of(places.data)
     with place.locked():
         said = noise(place.root / "gates" / "noise", wish, settings, places, store, on_row=row_teller(say))
     if as_json:

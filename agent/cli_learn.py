@@ -157,7 +157,7 @@ def _learn(
     from agent.learn_parts import check, parts_of, wish_of
     from agent.learn_place import LearnPlace
 
-    place = LearnPlace(places.data / "learn")
+    place = LearnPlace.of(places.data)
     found = new_accepted(place, prepared.runs)
     if fresh and found < fresh:
         typer.echo(f"{found} of {fresh} new accepted runs: nothing is learned yet")
@@ -183,6 +183,7 @@ def _prepared(
 ) -> "Prepared":
     from agent.data_sources import needs_data, sources
     from agent.learn_data import corpus_of, prepare
+    from agent.learn_place import LearnPlace
     from agent.seed_tasks import TaskFolder
     from feedback.errors import DataError
     from feedback.harvest import harvests, ordered
@@ -190,7 +191,7 @@ def _prepared(
     needs_data()
     if folders[1] and not folders[0]:
         raise DataError("--replay goes with a corpus that is learned", "--corpus FOLDER")
-    seeded = TaskFolder(places.data / "learn" / "tasks").file("held-out")
+    seeded = TaskFolder(LearnPlace.of(places.data).tasks).file("held-out")
     held = [*([seeded] if seeded.exists() else []), *([bench(suite) / suite] if suite else [])]
     with sources(settings, places, [store], held) as found:
         texts, left = list["Document"](), 0

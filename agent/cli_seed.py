@@ -37,7 +37,7 @@ def seed(
     from agent.suite_measure import Graders
 
     places, settings = directories(), load().settings
-    place, found = LearnPlace(places.data / "learn"), list["Found"]()
+    place, found = LearnPlace.of(places.data), list["Found"]()
     wish = Wish(limit=limit, seed=seed, budget_s=60 * minutes, checks=tuple(check or ()))
     with place.locked():
         for repo in repos:
@@ -101,7 +101,7 @@ def collect(
     from agent.seed_tasks import TaskFolder
     from agent.settings import directories, load
 
-    place = LearnPlace(directories().data / "learn")
+    place = LearnPlace.of(directories().data)
     tasks = TaskFolder(place.tasks).tasks("train")
     if not tasks:
         raise UsageError("there are no training tasks", "adi learn seed REPO...")

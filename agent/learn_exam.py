@@ -8,6 +8,7 @@ from agent.errors import UsageError
 from agent.gate_overlap import Apart, Trained
 from agent.gate_run import Contest
 from agent.learn_collect import synthetic
+from agent.learn_place import LearnPlace
 from agent.seed_tasks import SeededTask, TaskFolder
 from agent.settings import Directories, Settings
 from agent.suite_measure import of_a_suite
@@ -39,7 +40,7 @@ def exam_of(places: Directories, suite: Sequence[SuiteTask]) -> Exam:
     """The suite where one is named, else the seeded tasks. Raises UsageError where there are none."""
     if suite:
         return Exam(suite, {}, of_a_suite)
-    tasks, folder = held_out(places), TaskFolder(places.data / "learn" / "tasks")
+    tasks, folder = held_out(places), TaskFolder(LearnPlace.of(places.data).tasks)
     return Exam(
         [folder.suite_task(task) for task in tasks],
         {task.instance_id: task.repo for task in tasks},
@@ -49,7 +50,7 @@ def exam_of(places: Directories, suite: Sequence[SuiteTask]) -> Exam:
 
 def held_out(places: Directories) -> list[SeededTask]:
     """Seeded tasks of the gate. Raises UsageError without any, or where training tasks are among them."""
-    folder = TaskFolder(places.data / "learn" / "tasks")
+    folder = TaskFolder(LearnPlace.of(places.data).tasks)
     tasks, training = folder.tasks("held-out"), folder.tasks("train")
     if not tasks:
         raise UsageError(

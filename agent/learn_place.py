@@ -22,6 +22,11 @@ class LearnPlace:
 
     root: Path
 
+    @classmethod
+    def of(cls, data: Path) -> "LearnPlace":
+        """That of a data directory."""
+        return cls(data / "learn")
+
     @property
     def tasks(self) -> Path:
         """Seeded tasks (agent/seed_tasks.py)."""

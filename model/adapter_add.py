@@ -7,7 +7,6 @@ refused even though nobody would read it: who put it there expects somebody to.
 import errno
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -81,20 +80,17 @@ def add(
             f"the disk has {room / 1e6:.0f} MB free, the adapter takes {(3 * size + SPARE) / 1e6:.0f}",
             "free some space, such as by: adi model retire NAME",
         )
-    part = store.folder / f".new-{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        part.mkdir()
-        return _written(
-            store, part, source, plan, model.config, base.model_copy(), facts or Facts(), names[0]
-        )
+        with store.making() as part:
+            return _written(
+                store, part, source, plan, model.config, base.model_copy(), facts or Facts(), names[0]
+            )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise NoSpace(
             "the disk is full, the adapter does not fit", "free some space, and add it again"
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _written(

@@ -243,15 +243,9 @@ class AdapterStore:
             base = found.base.sha256
             before = (state.served(base) or [""])[-1]
             made = Change(
-                at=_now(),
-                action="promote",
-                base=base,
-                adapter=name,
-                before=before,
-                reason=reason,
-                verdict=said,
-                forced=force and said != PROMOTE,
-            )
+                at=_now(), action="promote", base=base, adapter=name, before=before, reason=reason,
+                verdict=said, forced=force and said != PROMOTE,
+            )  # fmt: skip
             if before == name:
                 return next(one for one in reversed(state.history) if one.adapter == name)
             ready()
@@ -327,6 +321,25 @@ class AdapterStore:
             ) from error
 
     @contextmanager
+    def making(self) -> "Iterator[Path]":
+        """A folder to write an adapter in, gone afterwards unless it got a name.
+
+        What processes left that were killed is removed first: whoever writes holds a lock on the folder.
+        """
+        with self._changing():
+            for left in filter(_unused, (*self.folder.glob(".gone-*"), *self.folder.glob(".new-*"))):
+                shutil.rmtree(left, ignore_errors=True)
+            part = self.folder / f".new-{os.getpid()}-{os.urandom(4).hex()}"
+            part.mkdir()
+            handle = os.open(part, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield part
+        finally:
+            os.close(handle)
+            shutil.rmtree(part, ignore_errors=True)
+
+    @contextmanager
     def _changing(self) -> "Iterator[Callable[[Callable[[_State], _State]], None]]":
         """One change at a time, over all processes; the function writes the new state in one step."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -339,6 +352,18 @@ def content_name(family: str, base: Base, files: dict[str, str]) -> str:
     """The name that the content gives: `<family>-<12 hex>` of the base, the weights and their settings."""
     told = "\n".join((base.sha256, files[WEIGHTS], files[CONFIG]))
     return f"{family}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+def _unused(folder: Path) -> bool:
+    """True when no process holds the folder's lock."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def sync(path: Path) -> None:
