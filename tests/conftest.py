@@ -36,6 +36,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# A training in the tests' own process would tell its library's makers; that of `adi learn` is told not to.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 USER_MODELS = directories().models
 """Where the person who runs the tests keeps the weights, read before ADI_HOME is moved."""
 REQUIRED = frozenset(filter(None, os.environ.get("ADI_REQUIRE_LAYERS", "").split(",")))
