@@ -6,6 +6,7 @@ Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated
 """
 
 import json
+import gc
 import os
 import signal
 import subprocess
@@ -94,6 +95,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("weights"):
             item.add_marker(pytest.mark.xdist_group("weights"))
+
+
+def pytest_collection_finish() -> None:
+    """What importing and collecting made stays until the end: no later collection looks through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

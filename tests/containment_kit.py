@@ -94,6 +94,7 @@ class Contained:
     def begin(self) -> None:
         """Remember how the machine is now."""
         gc.collect()
+        gc.freeze()  # what is there already is not the case's: looking through it again takes half a second
         self._children = {child.pid for child in psutil.Process().children(recursive=True)}
         self._threads = {thread.ident or 0 for thread in threading.enumerate()}
         self._descriptors = _descriptors()
