@@ -5,8 +5,8 @@ layer is missing.
 Where a layer must be there (CI), name it in ADI_REQUIRE_LAYERS, comma separated: then a skip is a failure.
 """
 
-import json
 import gc
+import json
 import os
 import signal
 import subprocess
