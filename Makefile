@@ -1,6 +1,7 @@
 # What a person or CI asks for. `make` alone lists it.
 PYTHON ?= python3
-JOBS ?= 2
+# Half of what a test takes is waiting for others: the engine, a server, a second process.
+JOBS ?= 3
 SUITE ?= quixbugs
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,12 +41,12 @@ ready: setup
 
 test: setup postgres browser
 	@$(MAKE) --no-print-directory ready || echo 'test: what is missing is skipped, and the reason told'
-	@$(BIN)/adi model pull qwen2.5-coder-0.5b || echo 'test: the tests of engine torch on real weights are skipped'
 	@echo 'test: all tests, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
 
 test-slow: setup
 	@$(MAKE) --no-print-directory ready || echo 'test-slow: what is missing is skipped, and the reason told'
+	@$(BIN)/adi model pull qwen2.5-coder-0.5b || echo 'test-slow: the tests of engine torch on real weights are skipped'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'slow and not languages' --durations 15
 
 test-containment: setup engines postgres

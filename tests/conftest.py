@@ -11,7 +11,8 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from importlib.util import find_spec
@@ -90,11 +91,30 @@ LAYERS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, tests with real weights share one worker: two would fight for the cores."""
+    """With `--dist loadgroup`, tests with real weights share one worker: two would fight for the cores.
+
+    Of a test marked `sample(n)`, which takes seconds a time, all but n of its parameters are slow.
+    """
+    sampled = defaultdict[str, list[pytest.Item]](list)
     for item in items:
         if item.get_closest_marker("weights"):
             item.add_marker(pytest.mark.xdist_group("weights"))
+        if item.get_closest_marker("sample"):
+            sampled[item.nodeid.partition("[")[0]].append(item)
+    for group in sampled.values():
+        for item in spared(group):
+            item.add_marker(pytest.mark.slow)
+
+
+def spared(group: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """What of a sampled test `make test` leaves to `make test-slow`; the kept ones are spread evenly."""
+    marker = group[0].get_closest_marker("sample")
+    assert marker is not None
+    (count,) = marker.args
+    kept = {number * (len(group) - 1) // max(1, count - 1) for number in range(count)}
+    return [item for number, item in enumerate(group) if number not in kept]
 
 
 def pytest_collection_finish() -> None:

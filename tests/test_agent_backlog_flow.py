@@ -95,6 +95,7 @@ def test_j02_killed_twice_and_resumed_nothing_is_repeated_or_skipped(
     assert not list((directories().data / "backlog" / "rooms").iterdir())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("signals", "code", "state"),
     [

@@ -71,6 +71,7 @@ def test_two_machines_share_a_backlog_and_one_of_them_is_killed(
         assert any(event["kind"] == "settled" and event["key"] == "wait" for event in told)
 
 
+@pytest.mark.slow
 def test_one_item_of_a_repository_runs_at_a_time_on_all_machines(
     make_repo: RepoFactory, postgres: str
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_worker_drains_at_sigterm(make_repo: RepoFactory, postgres: str) -> No
         assert states(backlog) == {"slow": "solved", "wait": "queued"}
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_midway_costs_nothing(
     make_repo: RepoFactory, postgres: str, postgres_server: Server
 ) -> None:

@@ -116,6 +116,7 @@ def test_full_disk_in_the_middle(make_repo: RepoFactory, small_disk: Path) -> No
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @container
 def test_odd_bytes_odd_names_large_files_and_a_users_edit(make_repo: RepoFactory, adi_home: Path) -> None:
     """CRLF, a BOM, no final newline, spaces and quotes, binary and 50 MB, in the container as on the host."""

@@ -110,6 +110,7 @@ def test_what_its_owner_refused_is_left_out(repo: Path) -> None:
     assert "consent refused" in adi(repo, "data", "corpus", ".", "--preview").stdout
 
 
+@pytest.mark.slow
 def test_a_repository_without_a_licence_says_what_helps(make_repo: RepoFactory) -> None:
     root = make_repo({"a.py": TOTAL})
     done = adi(root, "data", "corpus", ".", "--preview")

@@ -46,6 +46,7 @@ SLOW = (
 )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("moment", "answer", "files", "sign", "last"),
     [
@@ -90,6 +91,7 @@ def test_agent_h01_ctrl_c(
     assert sound(adi_home)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("point", "signals"),
     [

@@ -30,6 +30,7 @@ AFTER_COMMIT = {"exchange complete", "applied, not recorded", "applied"}
 QUICK = {"tool done", "a file in place"}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "point", [pytest.param(one, marks=() if one in QUICK else slow) for one in POINTS if one != "tidying up"]
 )

@@ -80,6 +80,7 @@ ISSUES = {
 }
 
 
+@pytest.mark.sample(2)
 @container
 @pytest.mark.parametrize("where", ISSUES)
 def test_agent_k01_an_issue_that_gives_orders(
@@ -105,6 +106,7 @@ READ = {"README.md": "README.md", "AGENTS.md": "AGENTS.md", "dependency": "vendo
 """What comes before a model only when it asks for it."""
 
 
+@pytest.mark.sample(2)
 @container
 @pytest.mark.parametrize("where", PLANTED)
 def test_agent_k02_a_repository_that_gives_orders(

@@ -70,6 +70,7 @@ def test_where_nothing_proves_anything_the_language_must_at_least_read_it(make_r
     assert (check.command, check.origin) == ("python3 -m ast 'a b.py' > /dev/null", "written")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.container
 @pytest.mark.languages
 @pytest.mark.parametrize(

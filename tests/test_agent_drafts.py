@@ -39,6 +39,7 @@ def drafted(run: Run, check: Check) -> bool:
     return draft(run, step, check, run.baseline[0], math.inf)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("stub", "greedy", "samples", "repaired", "kept", "stages"),
     [

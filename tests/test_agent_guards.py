@@ -116,6 +116,7 @@ def test_errors_that_an_example_wants_of_a_function(message: str, found: list[st
     assert wanted_errors(task, "sliced", [Failure(test="t", message=message)]) == found
 
 
+@pytest.mark.slow
 def test_a_search_tries_an_error_where_an_example_wants_it(make_repo: RepoFactory) -> None:
     code = "def cut(text, n):\n    return text[:n]\n"
     message = "cut('ab', -1) gave 'a', expected ValueError"

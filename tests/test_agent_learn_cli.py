@@ -124,6 +124,7 @@ def test_a_round_is_trained_stored_and_not_promoted_without_a_gate(learn: Learn,
     )
 
 
+@pytest.mark.slow
 def test_a_corpus_is_learned_with_general_code_shown_again(
     learn: Learn, adi_home: Path, tmp_path: Path, make_repo: RepoFactory
 ) -> None:

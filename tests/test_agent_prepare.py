@@ -99,6 +99,7 @@ def test_the_checks_fail_before_and_pass_offline_after(make_repo: RepoFactory, i
         assert after.tests_passed == 1
 
 
+@pytest.mark.slow
 @container
 def test_a_second_time_nothing_is_fetched_and_a_changed_file_is_another_environment(
     make_repo: RepoFactory, index: Index
@@ -136,6 +137,7 @@ def test_a_second_time_nothing_is_fetched_and_a_changed_file_is_another_environm
         assert tag not in {one.tag for one in every(client)}
 
 
+@pytest.mark.slow
 @container
 def test_a_project_is_installed_itself_with_nothing_to_reach(make_repo: RepoFactory, index: Index) -> None:
     """Its package is found below src/, and its own metadata too; its setup.py never sees the open gate."""

@@ -35,6 +35,7 @@ def writing(*answers: str) -> Callable[[Asked], str | list[str]]:
     return script
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("answers", "found"),
     [

@@ -234,6 +234,7 @@ def test_a_tree_that_changed_meanwhile_is_a_conflict_and_nothing_is_lost(
     assert (repo / "calc.py").read_text() == MENDED
 
 
+@pytest.mark.slow
 def test_an_edit_that_fails_its_checks_needs_force(adi: Adi, make_repo: RepoFactory, store: Store) -> None:
     repo = make_repo(BUGGY)
     (run,) = pending(repo, "mend it")

@@ -287,6 +287,7 @@ def test_bytes_that_the_model_cannot_see_are_never_written_again(make_repo: Repo
         assert run.files.changed() == {}
 
 
+@pytest.mark.slow
 def test_candidates_of_one_size_are_told_apart_and_start_fast(make_repo: RepoFactory) -> None:
     """No stale bytecode, and yet what the test runner needs is not compiled anew each time."""
     lines = ["return a * b", "return a / b", "return b - a", "return a + b"]

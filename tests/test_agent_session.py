@@ -109,6 +109,7 @@ def test_every_event_is_stored_before_the_next_thing_happens(make_repo: RepoFact
     assert (repo / "calc.py").read_text() == MENDED
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "moment",
     ["output", "planning", "action-started", "deciding", "user-acted", "applied"],

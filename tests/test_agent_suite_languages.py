@@ -91,6 +91,7 @@ def task_of(language: str, folder: Path) -> SuiteTask:
     return task
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("language", PROMPTS)
 def test_whole_files_are_joined_with_their_tests(language: str, tmp_path: Path) -> None:
     task = task_of(language, tmp_path)

@@ -147,6 +147,7 @@ def test_an_agent_that_waits_for_a_silent_model_is_killed_too(attempt: Callable[
     assert (done.ended, done.answer, done.calls) == ("timeout", {}, 1)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.container
 @pytest.mark.parametrize(
     ("text", "ended", "detail"),

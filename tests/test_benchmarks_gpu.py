@@ -67,6 +67,7 @@ def test_the_mpt_shape_is_measured_as_one_stream(
         best_of.main(mpt)
 
 
+@pytest.mark.slow
 def test_a_start_is_measured_in_a_process_of_its_own(
     small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

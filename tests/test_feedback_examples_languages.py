@@ -104,6 +104,7 @@ def test_comments(text: str, found: list[tuple[str, str]]) -> None:
     assert [(item.call, item.expected) for item in find_examples(text, "js", entry="f")] == found
 
 
+@pytest.mark.sample(2)
 @pytest.mark.container
 @pytest.mark.languages
 @pytest.mark.parametrize("language", SOURCES)

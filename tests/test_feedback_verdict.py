@@ -79,6 +79,7 @@ def test_a_deleted_test_is_run_all_the_same(original: WorkCopy) -> None:
     assert verdict.detail.endswith("a person must look")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "path",
     [
@@ -144,6 +145,7 @@ GOAL = Check(
 )  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("gcd", "checks", "accepted"),
     [

@@ -82,6 +82,7 @@ def told(folder: Path) -> list[str]:
     return [line for path in folder.iterdir() for line in path.read_text().splitlines()]
 
 
+@pytest.mark.sample(1)
 def test_memory_j01_a_thousand_items_claimed_by_eight_processes_are_each_leased_once(
     backlog: Backlog, place: Path | str, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_memory_j01_workers_that_race_for_a_budget_never_take_more_than_it(
     assert (status.info.tries, status.info.seconds, status.info.tokens) == (60, 120.0, 600)
 
 
+@pytest.mark.sample(1)
 def test_memory_j02_a_killed_workers_item_is_done_again_up_to_a_limit(
     backlog: Backlog, place: Path | str
 ) -> None:
@@ -264,6 +266,7 @@ def test_memory_j04_a_closed_issue_is_taken_out_and_comes_back_when_it_is_opened
     assert backlog.add([new("running")]) == Added(same=1)  # opened again, and solved
 
 
+@pytest.mark.sample(1)
 def test_memory_j06_an_item_that_kills_its_workers_is_parked_and_the_others_are_done(
     backlog: Backlog, place: Path | str
 ) -> None:
@@ -283,6 +286,7 @@ def test_memory_j06_an_item_that_kills_its_workers_is_parked_and_the_others_are_
     assert backlog.item("poison").detail.count("fell silent") == 3
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("dies", ["before", "after"])
 def test_memory_j07_an_effect_whose_record_was_lost_is_found_and_not_repeated(
     backlog: Backlog, place: Path | str, tmp_path: Path, dies: str
@@ -299,6 +303,7 @@ def test_memory_j07_an_effect_whose_record_was_lost_is_found_and_not_repeated(
         backlog.done_effect("other")
 
 
+@pytest.mark.sample(1)
 def test_memory_j08_a_listing_that_breaks_off_goes_on_where_it_stopped(backlog: Backlog) -> None:
     def tracker(page: int) -> list[NewItem]:
         if page == offline:

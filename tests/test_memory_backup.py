@@ -286,6 +286,7 @@ def swept(path: Path) -> Iterator[bytes]:
     assert {name for name in names(path.parent) if ".db." not in name} == {"adi.db"}
 
 
+@pytest.mark.slow
 def test_every_single_page_may_be_lost(path: Path, swept: bytes) -> None:
     dice, whole = random.Random(2), 0
     for page in range(len(swept) // 4096):

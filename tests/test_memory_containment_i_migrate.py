@@ -76,6 +76,7 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_memory_i07_a_migration_killed_at_each_statement_changed_nothing(tmp_path: Path, old: Path) -> None:
     script = [sys.executable, "-c", KILLED_AT_EACH_STATEMENT, str(tmp_path), str(scripts(tmp_path))]
     kills = int(subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True).stdout)

@@ -154,6 +154,7 @@ def parts_at_a_tie(told: tuple[int, ...], wanted: Known) -> bool:
     return wanted.leads[next(at for at, (one, other) in enumerate(pairs) if one != other)] < TIE
 
 
+@pytest.mark.slow
 def test_an_adapter_has_the_same_effect_on_both_engines(
     choice: ModelChoice, home: Home, reference: dict[str, list[Known]]
 ) -> None:
@@ -183,6 +184,7 @@ def written(found: list[Completion]) -> list[tuple[int, ...]]:
     return [tuple(token for token in answer.token_ids if token < CONTROL) for answer in found]
 
 
+@pytest.mark.sample(1)
 def test_the_current_adapter_is_asked_for_by_itself(choice: ModelChoice, home: Home) -> None:
     asked = chats(2)
     base = answers(choice, asked)

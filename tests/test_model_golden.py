@@ -128,6 +128,7 @@ def gap(weights: tuple[Path, Path]) -> Callable[[Sequence[int], int, int], float
     return between
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_local_engines_write_the_same_ids(
     case: Case,
@@ -214,6 +215,7 @@ def _prompt(model: Model, case: Case) -> list[int]:
     return seen[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_the_small_real_model_answers_and_fills_gaps_on_engine_torch(adi_home: Path) -> None:
     """Converted from its GGUF file first, which takes the most of the time."""

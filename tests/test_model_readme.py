@@ -42,6 +42,7 @@ def home(
     stop(adi_home / "server")
 
 
+@pytest.mark.sample(1)
 def test_the_lines_of_the_readme_work_as_they_stand(home: Path, tmp_path: Path) -> None:
     shell, python, curl = blocks()
     assert len(python.strip().splitlines()) == 3

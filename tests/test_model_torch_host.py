@@ -130,6 +130,7 @@ def test_what_does_not_fit_or_compile_is_refused_and_the_engine_lives(model: Mod
     assert model.chat(ASK, Sampling(max_tokens=2))
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_a_server_killed_midway_breaks_the_stream_and_the_next_call_starts_it_again(own: ModelChoice) -> None:
     with closing(connect(own)) as model:
@@ -152,6 +153,7 @@ def test_a_server_killed_midway_breaks_the_stream_and_the_next_call_starts_it_ag
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_two_starters_share_one_server_and_an_idle_one_leaves(own: ModelChoice) -> None:
     own = replace(own, idle_s=2.0)
@@ -170,6 +172,7 @@ def test_two_starters_share_one_server_and_an_idle_one_leaves(own: ModelChoice) 
     assert not (own.data_dir / "server" / "server.old.log").exists()  # it was started once
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_engines_replace_each_other(own: ModelChoice, tmp_path: Path) -> None:
     """The same file by both engines: what runs is taken only by who asks for its engine."""

@@ -29,6 +29,19 @@ def test_without_a_layer():
     pytest.skip("not for this machine")
 """
 
+SAMPLED = """
+import pytest
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("letter", "bcde")
+def test_letters(letter):
+    pass
+
+@pytest.mark.parametrize("letter", "a")
+def test_all(letter):
+    pass
+"""
+
 
 @pytest.mark.parametrize(
     ("required", "code", "summary"),
@@ -52,3 +65,15 @@ def test_skips_of_required_layers_fail(tmp_path: Path, required: str, code: int,
     assert summary in done.stdout
     assert "is not on this disk" in done.stdout
     assert "ran without weights" not in done.stdout
+
+
+def test_a_sampled_test_keeps_some_parameters_and_the_others_are_slow(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_it.py").write_text(SAMPLED, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"]
+    for more, kept in (([], "bea"), (["-m", "slow"], "cd"), (["-m", "slow or not slow"], "bcdea")):
+        done = subprocess.run(
+            [*command, "--collect-only", "-q", *more, str(tmp_path)],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert [line[-2] for line in done.stdout.splitlines() if "::" in line] == list(kept)

@@ -63,6 +63,7 @@ def processes_counted(contained: Contained) -> Iterator[list[int]]:
         watcher.join()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "bomb",
     [
@@ -88,6 +89,7 @@ def test_sandbox_a01_fork_bomb(contained: Contained, bomb: str) -> None:
     assert contained.containers() == []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("command", "code"),
     [

@@ -44,6 +44,7 @@ def test_sandbox_b03_child_holds_the_pipe(contained: Contained) -> None:
         assert contained.marked() == []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "command",
     [
@@ -66,6 +67,7 @@ def test_sandbox_b04_unwilling_to_die(contained: Contained, command: str) -> Non
         assert box.run("echo on", timeout_s=20).output == b"on\n"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("command", "code"),
     [
@@ -106,6 +108,7 @@ def test_sandbox_b05_forged_evidence(contained: Contained) -> None:
         assert box.run("false", timeout_s=20).status == "nonzero"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("command", "code"),
     [

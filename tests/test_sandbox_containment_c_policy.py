@@ -61,6 +61,7 @@ def test_sandbox_c03_unreadable_policy_starts_nothing(
     assert sorted(adi_home.iterdir()) == before
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("environ", "says"),
     [

@@ -184,6 +184,7 @@ with DockerSandbox(pack({"a": b"1"}), image=recipe("python").tag, run_id=sys.arg
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("jump_s", [3600, -3600], ids=["ahead", "back"])
 def test_sandbox_h07_the_clock_jumps(contained: Contained, tmp_path: Path, jump_s: int) -> None:
     """An hour ahead or back in the middle of a command: limits hold, and nobody takes the living for dead."""
