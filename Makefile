@@ -12,9 +12,9 @@ STAMP := $(VENV)/.installed
 help:
 	@echo 'make setup   virtual environment in $(VENV) with ADI and its tools, versions as in constraints.txt'
 	@echo 'make demo    from nothing to an accepted, tested change in a small repository'
-	@echo 'make test    all tests; Docker, the sandbox image and the model are made ready first'
+	@echo 'make test    the tests; Docker, the sandbox image and the model are made ready first'
 	@echo 'make test-containment   every attack of docs/security.md on the sandbox, with a count per group'
-	@echo 'make test-slow          what takes too long for every change'
+	@echo 'make test-slow          what takes too long for every change; more parameters of what make test runs, too'
 	@echo 'make test-languages     programs of seven languages and their tests, each in its own image'
 	@echo 'make images  the sandbox images of all languages (about 8 minutes the first time)'
 	@echo 'make check   format, lint, types and house rules, in under a minute'
@@ -41,7 +41,7 @@ ready: setup
 
 test: setup postgres browser
 	@$(MAKE) --no-print-directory ready || echo 'test: what is missing is skipped, and the reason told'
-	@echo 'test: all tests, $(JOBS) at a time'
+	@echo 'test: all but the slow ones, $(JOBS) at a time'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 15
 
 test-slow: setup
