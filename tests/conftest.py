@@ -9,8 +9,10 @@ import gc
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -19,7 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+import memory.sqlite
 from agent.settings import directories
 from model.catalogue import load as load_catalogue
 from model.connect import DEFAULT
@@ -154,6 +158,30 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{', '.join(layers)} must run here (ADI_REQUIRE_LAYERS): {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_stores() -> Iterator[None]:
+    """New stores of this process are copied from the first one: the scripts that make one take 0.2 s.
+
+    Tests of these scripts call them by themselves, or in processes of their own.
+    """
+    first = sqlite3.connect(":memory:", check_same_thread=False)
+    lock, real = threading.Lock(), memory.sqlite.migrate
+
+    def migrate(connection: sqlite3.Connection, made: Engine, path: Path | None) -> None:
+        with lock:
+            if connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                real(connection, made, path)
+            elif first.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                first.backup(connection)
+            else:
+                real(connection, made, path)
+                connection.backup(first)
+
+    with pytest.MonkeyPatch.context() as patch, closing(first):
+        patch.setattr(memory.sqlite, "migrate", migrate)
+        yield
 
 
 @pytest.fixture(autouse=True)
