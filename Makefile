@@ -1,7 +1,6 @@
 # What a person or CI asks for. `make` alone lists it.
 PYTHON ?= python3
-# Half of what a test takes is waiting for others: the engine, a server, a second process.
-JOBS ?= 3
+JOBS ?= 2
 SUITE ?= quixbugs
 VENV := .venv
 BIN := $(VENV)/bin

@@ -227,11 +227,11 @@ def contained(
         yield case
         assert alive(tmp_path)
         left = case.leftovers()
-        works = case.next_task_runs()
+        fails = case.next_task_fails()
         if case.client is not None:
             case.client.close()
         assert not left, f"the case left {left}"
-        assert works, "after the case no sandbox runs"
+        assert not fails, f"after the case no sandbox runs: {fails}"
 
 
 @pytest.fixture
