@@ -182,15 +182,15 @@ def _prepared(
     suite: str,
 ) -> "Prepared":
     from agent.data_sources import needs_data, sources
+    from agent.errors import UsageError
     from agent.learn_data import corpus_of, prepare
     from agent.learn_place import LearnPlace
     from agent.seed_tasks import TaskFolder
-    from feedback.errors import DataError
     from feedback.harvest import harvests, ordered
 
     needs_data()
     if folders[1] and not folders[0]:
-        raise DataError("--replay goes with a corpus that is learned", "--corpus FOLDER")
+        raise UsageError("--replay goes with a corpus that is learned", "--corpus FOLDER")
     seeded = TaskFolder(LearnPlace.of(places.data).tasks).file("held-out")
     held = [*([seeded] if seeded.exists() else []), *([bench(suite) / suite] if suite else [])]
     with sources(settings, places, [store], held) as found:
