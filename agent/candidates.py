@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agent import context
-from agent.holes import Hole
+from agent.holes import BOM, Hole
 from agent.run import Run
 from agent.source import lines_of
+from agent.supply import supplied
 from agent.syntax import language_of, parses
 from feedback.disputed import disputed
 from feedback.verdict import no_worse
@@ -57,7 +58,7 @@ class Trials:
         path = hole.suspect.path
         if context.shown(text) != text:  # half a character, out of a server's JSON
             return None
-        changed = hole.filled(text)
+        changed = supplied(path, hole.filled(text))
         data = changed.encode("utf-8", "surrogateescape")
         if data in self.seen:
             return None
@@ -126,18 +127,19 @@ def written(files: WorkCopy, path: str, data: bytes) -> Iterator[None]:
 
 def adopt(run: Run, found: Candidate) -> None:
     """Make the candidate part of the work copy, recorded as the edit that it is."""
-    hole = found.hole
-    arguments = {"path": hole.suspect.path, "first": hole.first, "last": hole.last, "body": found.text}
+    hole, body = found.hole, found.text
+    if hole.filled(body).encode("utf-8", "surrogateescape") != found.data:  # it brought an import
+        hole = Hole(hole.suspect, 1, len(lines_of(hole.suspect.text)))
+        body = found.data.decode("utf-8", "surrogateescape").removeprefix(BOM)
+    arguments = {"path": hole.suspect.path, "first": hole.first, "last": hole.last, "body": body}
     action = Action(id=f"search-{run.spent.steps}", tool="edit", arguments=arguments)
     run.recorder.emit(ActionStarted(step=run.spent.steps, action=action))
     run.files.write(hole.suspect.path, found.data)
-    summary = f"{hole.place} {max(1, len(lines_of(found.text)))} line(s)"
+    summary = f"{hole.place} {max(1, len(lines_of(body)))} line(s)"
     run.recorder.emit(
         ActionEnded(
             step=run.spent.steps,
-            observation=Observation(
-                action_id=action.id, status=Status.OK, output=found.text, summary=summary
-            ),
+            observation=Observation(action_id=action.id, status=Status.OK, output=body, summary=summary),
         )
     )
     run.spent.steps += 1

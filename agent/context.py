@@ -30,6 +30,18 @@ ANSWER_CHARS = 12_000
 """Text shown of one answer of the model's; a sound one is far shorter."""
 COMPLETE_STOPS = ("\n```\n", "\nassert ", "\nif __name__", "\nprint(")
 """Where a completed function ends: at the fence, or at what only demonstrates it (as EvalPlus stops)."""
+_REMARKS = ("\n// Test", "\n// Check function", "\n// Example", "\n// Main", "\n// Usage")
+_DEMONSTRATIONS = {
+    "go": ("\nfunc main(", "\nfunc Test", "\nfunc test", *_REMARKS),
+    "rs": ("\nfn main(", "\n#[cfg(test)]", "\n#[test]", *_REMARKS),
+    "c": ("\nint main(", *_REMARKS),
+    "cpp": ("\nint main(", *_REMARKS),
+    "java": ("\n    public static void main(", "\n    // Test", "\n    // Main"),
+    "js": ("\nconsole.", *_REMARKS),
+    "ts": ("\nconsole.", *_REMARKS),
+    "php": ("\necho ", "\nassert(", *_REMARKS),
+}
+"""How a demonstration begins behind a body, by the file's ending; before one it may be what is asked for."""
 LISTED, TOLD = "The repository:", "Values where it failed:"
 """Headings of the repository's map and of the values of locals."""
 KNOWN, RULES = "Known from earlier work here:", "Rules that the repository writes down:"
@@ -220,6 +232,11 @@ def oneshot_messages(
         _user(question.safe_substitute(language=language, problem=shown(problem)) + "\n"),
         Message(role="assistant", content=f"{begun}\n{lead}"),
     ]
+
+
+def body_stops(path: str) -> tuple[str, ...]:
+    """Where an answer that begins with a body of this file has said what was asked for."""
+    return (*COMPLETE_STOPS, *_DEMONSTRATIONS.get(path.rpartition(".")[2], ()))
 
 
 def _fence(language: str) -> str:

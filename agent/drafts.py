@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from agent import agreement, context
+from agent.answers import block, whole
 from agent.candidates import Candidate, Trials, adopt
 from agent.holes import Hole
 from agent.localize import Suspect, decoded, lines_of, unshown
 from agent.mechanisms import Mechanism
-from agent.proposers import FILE_LINES, NEW_FILE_TOKENS, block, whole
+from agent.proposers import FILE_LINES, NEW_FILE_TOKENS
 from agent.run import BudgetSpent, Run
 from agent.source import parsed
 from agent.syntax import functions, is_stub
@@ -196,12 +197,13 @@ class Drafting:
             return []
         messages = self._messages(stage)
         begun = _begun(messages)
+        stops = context.COMPLETE_STOPS if begun else ("\n```\n",)
         sampling = Sampling(
             max_tokens=self._room(),
             temperature=stage.temperature,
             n=stage.n,
             seed=seed,
-            stop=context.COMPLETE_STOPS if begun else ("\n```\n",),
+            stop=context.body_stops(self.suspect.path) if block(begun).strip() else stops,
         )
         answers = run.chat("rewrite", messages, sampling)
         ended = [answer for answer in answers if answer.finish_reason == "stop"]

@@ -91,7 +91,7 @@ def lacking(
     for tree, node in new:
         wanted = [leaf for leaf in leaves(tree, node) if leaf[0] not in known]
         if tree.language == "go":
-            wanted = [leaf for leaf in wanted if re.search(rf"\b{re.escape(_package(leaf[0]))}\.", used)]
+            wanted = [leaf for leaf in wanted if re.search(rf"\b{re.escape(package(leaf[0]))}\.", used)]
         if len(wanted) == len(leaves(tree, node)) and tree.language != "go":
             found += [tree.text(node).strip()] if wanted else []
         else:
@@ -100,7 +100,7 @@ def lacking(
     return found
 
 
-def _package(spec: str) -> str:
+def package(spec: str) -> str:
     """Name by which Go code calls an imported package."""
     alias, _, path = spec.rpartition(" ")
     parts = [part for part in path.strip('"`').split("/") if not re.fullmatch(r"v\d+", part)]

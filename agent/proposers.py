@@ -1,25 +1,22 @@
 """Proposers: ways to ask a model for the text of a hole, and the holes worth asking for."""
 
-import ast
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from agent import context
+from agent.answers import block, finished, function_in, whole
 from agent.distil import REMEMBERED
 from agent.guards import raised_in, raising, returning, wanted_errors
 from agent.holes import Hole
 from agent.learned import applied, inserted, parameters, renamed
-from agent.localize import Suspect, lines_of, parsed
+from agent.localize import Suspect, lines_of
 from agent.mechanisms import Mechanism
-from agent.merge import merged
 from agent.mutations import PER_LINE, mutants
 from agent.run import Run
-from agent.syntax import parses
-from memory.records import Completion
+from agent.supply import supplied
 from model.protocol import Sampling
-from tools import guard
 
 LINES = 60
 """Lines of the first file that are tried; of each further one, half as many as of the one before."""
@@ -33,8 +30,6 @@ FILE_LINES = 150
 """A longer file is not written whole."""
 NEW_FILE_TOKENS = 900
 """Room of an answer beyond twice the old text: a body that is written for the first time is long."""
-SHRINK_LINES = 20
-SHRINK_SHARE = 0.6
 LINE_TOKENS = 64
 FILL_CHARS, AFTER_CHARS = 3_000, 800
 """Text of a long file before a gap and after it, which no server has cached: it moves with every gap."""
@@ -125,6 +120,21 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
+class Supply:
+    """Imports of the standard library that a file lacks, and nothing else; without any model."""
+
+    name: str = "supply imports"
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.MUTATIONS,)
+
+    def holes(self, suspect: Suspect) -> Iterable[Hole]:
+        if supplied(suspect.path, suspect.text) != suspect.text:
+            yield Hole(suspect, 1, 0)
+
+    def propose(self, run: Run, about: str, hole: Hole) -> list[str]:  # noqa: ARG002
+        return [""]  # each candidate is supplied before it is run
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """An early return, or an error that is wanted, for an argument that a function cannot take.
 
@@ -188,7 +198,7 @@ class RewriteLine:
             stop=("`", "\n") if python else ("`\n", "\n"),
         )
         answers = run.chat("rewrite", messages, sampling)
-        return [indent + text.removesuffix("`").strip() for text in _finished(answers) if text.strip("` \t")]
+        return [indent + text.removesuffix("`").strip() for text in finished(answers) if text.strip("` \t")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +230,7 @@ class FillLine:
         )
         before = context.infill_context(run.question, hole.suspect, run.goals)
         answers = run.fill(prefix, f"\n{suffix}", before, sampling)
-        return [text.rstrip() for text in _finished(answers) if text.strip()]
+        return [text.rstrip() for text in finished(answers) if text.strip()]
 
 
 def around(hole: Hole) -> tuple[str, str]:
@@ -265,7 +275,7 @@ class RewriteFunction:
         )
         answers = run.chat("rewrite", context.function_messages(about, hole.name), sampling)
         indent = original[: len(original) - len(original.lstrip())]
-        found = [function_in(text, hole.name) for text in _finished(answers)]
+        found = [function_in(text, hole.name) for text in finished(answers)]
         return [textwrap.indent(text, indent) for text in found if text]
 
 
@@ -294,7 +304,7 @@ class RewriteFile:
             stop=("\n```\n",),
         )
         answers = run.chat("rewrite", context.mended_file_messages(about, path), sampling)
-        texts = [whole(path, old, block(text)) for text in _finished(answers)]
+        texts = [whole(path, old, block(text)) for text in finished(answers)]
         return [text for text in texts if text]
 
 
@@ -329,13 +339,14 @@ class WriteAnew:
             stop=context.COMPLETE_STOPS,
         )
         answers = run.chat("rewrite", messages, sampling)
-        texts = [whole(path, old, block(messages[-1].content + text)) for text in _finished(answers)]
+        texts = [whole(path, old, block(messages[-1].content + text)) for text in finished(answers)]
         return [text for text in texts if text]
 
 
 SAMPLED = Mechanism.SAMPLES
 ROUNDS: tuple[Proposer, ...] = (
     Remember(),
+    Supply(),
     WriteAnew(),
     Mutate(lines=6, most=8),
     FillLine(most=FIRST),
@@ -355,36 +366,3 @@ ROUNDS: tuple[Proposer, ...] = (
     RewriteFunction(1.0, 8, "sample functions", (Mechanism.FUNCTIONS, SAMPLED)),
 )
 """What mends most for its cost first: a call costs mostly its uncached prompt, then its written tokens."""
-
-
-def block(answer: str) -> str:
-    """The first code block of an answer; empty when there is none."""
-    _, fence, rest = answer.partition("```")
-    return rest.partition("\n")[2].partition("\n```")[0] if fence else ""
-
-
-def whole(path: str, old: str, new: str) -> str:
-    """The file with the answer merged into it; empty when the answer cannot be used: see tools/guard.py."""
-    text = merged(path, old, new) if old else f"{new.rstrip()}\n" if new.strip() else ""
-    before, after = lines_of(old), lines_of(text)
-    if not text or guard.placeholder(after, before) or not parses(path, text):
-        return ""
-    if guard.shrinks(before, after, SHRINK_LINES, SHRINK_SHARE) or guard.lost_names(path, old, text):
-        return ""
-    return text
-
-
-def function_in(answer: str, name: str) -> str:
-    """The named function in the first code block of an answer, unindented; empty when there is none."""
-    code = textwrap.dedent(block(answer) if "```" in answer else answer)
-    tree = parsed(code)
-    lines = lines_of(code)
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno]))
-    return ""
-
-
-def _finished(answers: Iterable[Completion]) -> list[str]:
-    """Texts that ended by themselves, each once."""
-    return list(dict.fromkeys(answer.text for answer in answers if answer.finish_reason == "stop"))

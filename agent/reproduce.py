@@ -9,8 +9,8 @@ import ast
 from typing import Final, Literal
 
 from agent import context
+from agent.answers import block
 from agent.localize import parsed, suspects
-from agent.proposers import block
 from agent.run import Run
 from memory.records import Check, CheckResult
 from model.errors import PromptTooLong

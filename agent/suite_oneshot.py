@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import context
+from agent.answers import block
 from agent.localize import Suspect, decoded, suspects
 from agent.merge import merged
-from agent.proposers import block
 from agent.source import lines_of, parsed
 from agent.suite_read_multipl_e import LANGUAGES
 from agent.suite_task import Attempt, SuiteTask

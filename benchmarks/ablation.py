@@ -1,6 +1,6 @@
 """Measures ADI with each mechanism switched off, on the tasks where that mechanism took part.
 
-Run: ADI_BENCH=DIR python benchmarks/ablation.py SUITE FULL.jsonl [--only MECHANISM...] [--table FILE]
+Run: ADI_BENCH=DIR python benchmarks/ablation.py SUITE FULL.jsonl --wall S [--only MECHANISM...]
 
 FULL.jsonl is what `adi eval SUITE` wrote for ADI with everything on, its runs still in this memory. Whether a
 mechanism took part is read off the events of those runs. A task where it did not is the same run without it,
@@ -99,13 +99,13 @@ def touched(rows: Iterable[Row], store: Store) -> dict[Mechanism, list[Row]]:
 
 
 def again(
-    suite: str, mechanism: Mechanism, rows: Sequence[Row], out: Path, jobs: int, seed: int
+    suite: str, mechanism: Mechanism, rows: Sequence[Row], out: Path, options: Sequence[str]
 ) -> list[Row]:
     """The rows of these tasks without the mechanism."""
     names = [part for row in rows for part in ("--only", row.name)]
     adi = str(Path(sys.executable).with_name("adi"))
-    options = ["--without", mechanism, "--out", str(out), "--jobs", str(jobs), "--seed", str(seed)]
-    subprocess.run([adi, "eval", suite, *options, *names], check=True, stdout=subprocess.DEVNULL)
+    asked = [adi, "eval", suite, "--without", mechanism, "--out", str(out), *options, *names]
+    subprocess.run(asked, check=True, stdout=subprocess.DEVNULL)
     wanted = {row.name for row in rows}
     return [row for row in read_rows(out)[0] if row.name in wanted]
 
@@ -131,6 +131,9 @@ def main() -> None:
     parser.add_argument("full", type=Path)
     parser.add_argument("--only", nargs="+", type=Mechanism, default=list(Mechanism), metavar="MECHANISM")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--wall", type=int, required=True, metavar="S", help="seconds a task had in FULL.jsonl"
+    )
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()
     rows, bad = read_rows(given.full)
@@ -152,7 +155,8 @@ def main() -> None:
         off: list[Row] = []
         if tasks[mechanism]:
             out = given.full.with_name(f"{given.full.stem}-without-{mechanism}.jsonl")
-            off = again(given.suite, mechanism, tasks[mechanism], out, given.jobs, rows[0].seed)
+            options = ("--jobs", str(given.jobs), "--wall", str(given.wall), "--seed", str(rows[0].seed))
+            off = again(given.suite, mechanism, tasks[mechanism], out, options)
         lines.append(line(mechanism, rows, tasks[mechanism], off))
         sys.stderr.write(f"{lines[-1]}\n")
         if given.table:

@@ -101,6 +101,29 @@ def test_the_first_draft_is_kept_where_nothing_could_tell_two_apart(make_repo: R
     assert len(asked) == 1
 
 
+def test_a_go_body_ends_before_its_demonstration_and_gets_its_imports(make_repo: RepoFactory) -> None:
+    stub = 'package p\n\n// Sorts l in place.\nfunc order(l []int) []int {\n    panic("not implemented")\n}\n'
+    asked: list[Asked] = []
+
+    def script(question: Asked) -> str:
+        asked.append(question)
+        return "\tsort.Ints(l)\n\treturn l\n}"
+
+    task = "Complete the function `order` in solution.go, as its comment says."
+    check = Check(name="built", command="grep -q '^import \"sort\"' solution.go")
+    with open_run(make_repo({"solution.go": stub}), script, checks=[check], prompt=task) as run:
+        gather(run)
+        step = PlanStep(goal="write it", files=("solution.go",), check=check.name)
+        assert draft(run, step, check, run.baseline[0], math.inf)
+        assert run.files.read("solution.go").decode() == (
+            'package p\n\nimport "sort"\n\n// Sorts l in place.\n'
+            "func order(l []int) []int {\n\tsort.Ints(l)\n\treturn l\n}\n"
+        )
+    (only,) = asked
+    assert only.messages[-1].content.endswith("func order(l []int) []int {\n")
+    assert {"\nfunc main(", "\nfunc Test", "\n// Test"} <= set(only.sampling.stop)
+
+
 def test_a_draft_much_longer_than_those_that_ended_is_cut_off(make_repo: RepoFactory) -> None:
     rooms: list[tuple[float, int]] = []
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from agent.answers import function_in
 from agent.holes import Hole
 from agent.localize import suspects
 from agent.loop import gather
 from agent.mechanisms import Mechanism
-from agent.proposers import function_in
 from agent.run import BudgetSpent, Run
 from agent.search import search
 from feedback.checks import run_check
@@ -66,6 +66,24 @@ def test_a_whole_function_is_tried_where_no_line_helps(make_repo: RepoFactory) -
         assert searched(run)
         assert run.files.read("calc.py").decode() == MENDED
         assert payloads(run, Searched)[-1].strategy == "rewrite function"
+
+
+def test_a_missing_import_is_supplied_without_the_model(make_repo: RepoFactory) -> None:
+    files = {**BUGGY, "calc.py": "def add(a, b):\n    return math.trunc(a + b)\n"}
+    with open_run(make_repo(files), Script(), without=()) as run:
+        assert searched(run)
+        assert run.files.read("calc.py").decode() == f"import math\n\n{files['calc.py']}"
+        assert [told.strategy for told in payloads(run, Searched)] == ["supply imports"]
+
+
+def test_a_line_brings_the_import_that_it_needs(make_repo: RepoFactory) -> None:
+    files = {**BUGGY, "calc.py": "# Sums.\ndef add(a, b):\n    return [a, b]\n"}
+    mended = "import math\n\n# Sums.\ndef add(a, b):\n    return math.fsum([a, b])\n"
+    with open_run(make_repo(files), Script(lines={"calc.py line 3": "return math.fsum([a, b])"})) as run:
+        assert searched(run)
+        assert run.files.read("calc.py").decode() == mended
+        (adopted,) = payloads(run, ActionStarted)  # as the edit that leads to this file
+        assert adopted.action.arguments == {"path": "calc.py", "first": 1, "last": 3, "body": mended}
 
 
 def test_a_whole_small_file_is_tried_where_two_places_are_wrong(make_repo: RepoFactory) -> None:
