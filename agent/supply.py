@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from agent.grammars import COMMENTS, Tree, inside, language_of, tree_of
+from agent.holes import BOM
 from agent.imports import is_import, leaves, package
 from agent.replace import Edit, applied, imported
 from agent.source import parsed
@@ -19,7 +20,6 @@ from agent.source import parsed
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-BOM: Final = "\ufeff"
 _GO_PATHS = """
     archive/tar archive/zip bufio bytes cmp compress/gzip compress/zlib container/heap container/list
     container/ring context crypto/hmac crypto/md5 crypto/sha1 crypto/sha256 crypto/sha512 database/sql embed
