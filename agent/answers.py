@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from agent.localize import lines_of, parsed
 from agent.merge import merged
-from agent.supply import supplied
 from agent.syntax import parses
 from memory.records import Completion
 from tools import guard
@@ -29,7 +28,7 @@ def whole(path: str, old: str, new: str) -> str:
         return ""
     if guard.shrinks(before, after, SHRINK_LINES, SHRINK_SHARE) or guard.lost_names(path, old, text):
         return ""
-    return supplied(path, text)
+    return text
 
 
 def function_in(answer: str, name: str) -> str:

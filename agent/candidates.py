@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from agent import context
 from agent.holes import BOM, Hole
+from agent.localize import Suspect
 from agent.run import Run
 from agent.source import lines_of
 from agent.supply import supplied
@@ -126,22 +127,28 @@ def written(files: WorkCopy, path: str, data: bytes) -> Iterator[None]:
 
 
 def adopt(run: Run, found: Candidate) -> None:
-    """Make the candidate part of the work copy, recorded as the edit that it is."""
-    hole, body = found.hole, found.text
-    if hole.filled(body).encode("utf-8", "surrogateescape") != found.data:  # it brought an import
-        hole = Hole(hole.suspect, 1, len(lines_of(hole.suspect.text)))
-        body = found.data.decode("utf-8", "surrogateescape").removeprefix(BOM)
+    """Make the candidate part of the work copy, recorded as its edits: what was proposed, then its imports.
+
+    Apart, because what a model said is looked for in the first one (feedback/targets.py).
+    """
+    hole, filled = found.hole, found.hole.filled(found.text)
+    if filled != hole.suspect.text:
+        _edit(run, hole, found.text, filled.encode("utf-8", "surrogateescape"))
+    text = found.data.decode("utf-8", "surrogateescape")
+    if text != filled:
+        suspect = Suspect(hole.suspect.path, filled, ())
+        _edit(run, Hole(suspect, 1, len(lines_of(filled))), text.removeprefix(BOM), found.data)
+
+
+def _edit(run: Run, hole: Hole, body: str, data: bytes) -> None:
+    """Write the file, and record that its hole became `body`."""
     arguments = {"path": hole.suspect.path, "first": hole.first, "last": hole.last, "body": body}
     action = Action(id=f"search-{run.spent.steps}", tool="edit", arguments=arguments)
     run.recorder.emit(ActionStarted(step=run.spent.steps, action=action))
-    run.files.write(hole.suspect.path, found.data)
+    run.files.write(hole.suspect.path, data)
     summary = f"{hole.place} {max(1, len(lines_of(body)))} line(s)"
-    run.recorder.emit(
-        ActionEnded(
-            step=run.spent.steps,
-            observation=Observation(action_id=action.id, status=Status.OK, output=body, summary=summary),
-        )
-    )
+    seen = Observation(action_id=action.id, status=Status.OK, output=body, summary=summary)
+    run.recorder.emit(ActionEnded(step=run.spent.steps, observation=seen))
     run.spent.steps += 1
 
 

@@ -197,13 +197,15 @@ class Drafting:
             return []
         messages = self._messages(stage)
         begun = _begun(messages)
-        stops = context.COMPLETE_STOPS if begun else ("\n```\n",)
+        stops: tuple[str, ...] = context.COMPLETE_STOPS if begun else ("\n```\n",)
+        if block(begun).strip():  # begun up to the open body
+            stops = context.body_stops(self.suspect.path)
         sampling = Sampling(
             max_tokens=self._room(),
             temperature=stage.temperature,
             n=stage.n,
             seed=seed,
-            stop=context.body_stops(self.suspect.path) if block(begun).strip() else stops,
+            stop=stops,
         )
         answers = run.chat("rewrite", messages, sampling)
         ended = [answer for answer in answers if answer.finish_reason == "stop"]

@@ -62,20 +62,16 @@ def supplied(path: str, text: str) -> str:
 
     Raises GrammarMissing.
     """
-    language = language_of(path)
-    if language not in ("go", "python"):
+    if language_of(path) == "python" and not (wanted := _python(text)):
         return text
-    mark = BOM if text.startswith(BOM) else ""
-    if language == "go":
-        text = _trimmed(path, text)
-        wanted = _go(path, text)
-    else:
-        wanted = _python(text)
-    tree = tree_of(path, text) if wanted else None
+    tree = tree_of(path, text) if language_of(path) in ("go", "python") else None
     if tree is None or tree.root.has_error:
         return text
-    data = applied(tree.data, [imported(tree, _head(tree), wanted)])
-    return mark + data.decode("utf-8", "surrogateescape")
+    if tree.language == "go":
+        tree = _trimmed(path, tree)
+        wanted = _go(tree)
+    data = applied(tree.data, [imported(tree, _head(tree), wanted)] if wanted else [])
+    return (BOM if text.startswith(BOM) else "") + data.decode("utf-8", "surrogateescape")
 
 
 def _head(tree: Tree) -> list["Node"]:
@@ -89,22 +85,16 @@ def _head(tree: Tree) -> list["Node"]:
     return found
 
 
-def _trimmed(path: str, text: str) -> str:
-    """A Go text without the imports of standard packages that it does not use: an error there."""
-    tree = tree_of(path, text)
-    if tree is None or tree.root.has_error:
-        return text
+def _trimmed(path: str, tree: Tree) -> Tree:
+    """A Go file without the imports of standard packages that it does not use: an error there."""
     used = _packages(tree)
     edits = [edit for each in tree.find("import_declaration") for edit in _unused(tree, each, used)]
-    mark = BOM if text.startswith(BOM) else ""
-    return mark + applied(tree.data, edits).decode("utf-8", "surrogateescape") if edits else text
+    shorter = applied(tree.data, edits).decode("utf-8", "surrogateescape")
+    return (tree_of(path, shorter) if edits else None) or tree
 
 
-def _go(path: str, text: str) -> list[str]:
-    """Statements for the packages that a Go text uses, and neither imports nor binds."""
-    tree = tree_of(path, text)
-    if tree is None or tree.root.has_error:
-        return []
+def _go(tree: Tree) -> list[str]:
+    """Statements for the packages that a Go file uses, and neither imports nor binds."""
     specs = [key for each in tree.find("import_declaration") for key, _ in leaves(tree, each)]
     lacking = _packages(tree) - {package(spec) for spec in specs} - _bound(tree)
     return [f'import "{_GO[name]}"' for name in sorted(lacking) if name in _GO]

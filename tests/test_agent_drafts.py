@@ -10,7 +10,7 @@ from agent.loop import gather
 from agent.run import Run
 from agent.unwritten import lead
 from feedback.examples import check_of_examples, find_examples
-from memory.records import Check, CheckResult, Failure, PlanStep, Searched, Status
+from memory.records import ActionStarted, Check, CheckResult, Failure, PlanStep, Searched, Status
 from model.errors import PromptTooLong
 from model.scripted import Asked
 from tests.agent_kit import PYTHON, open_run, payloads
@@ -119,6 +119,9 @@ def test_a_go_body_ends_before_its_demonstration_and_gets_its_imports(make_repo:
             'package p\n\nimport "sort"\n\n// Sorts l in place.\n'
             "func order(l []int) []int {\n\tsort.Ints(l)\n\treturn l\n}\n"
         )
+        said, supplied = (started.action.arguments["body"] for started in payloads(run, ActionStarted))
+        assert 'import "sort"' in str(supplied)
+        assert "import" not in str(said)
     (only,) = asked
     assert only.messages[-1].content.endswith("func order(l []int) []int {\n")
     assert {"\nfunc main(", "\nfunc Test", "\n// Test"} <= set(only.sampling.stop)
