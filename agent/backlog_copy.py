@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from sandbox.repository import locate
 
 LOCK: Final = ".lock"
 NO_TRAIN: Final = Path(".adi") / "no-train"
+TRIES: Final = 20
+PAUSE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def room(rooms: Path, name: str, repo: Path, base: str) -> Iterator[Room]:
     with (rooms / f"{name}{LOCK}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             place = folder / _plain(repo.name)
             commit = private_copy(repo, base, place)
             if has_no_train(str(repo)):  # a word against use counts for copies too, committed or not
@@ -55,17 +58,31 @@ def room(rooms: Path, name: str, repo: Path, base: str) -> Iterator[Room]:
                 (place / NO_TRAIN).touch()
             yield Room(place, commit, folder, str(locate(repo).root))
         finally:
-            _remove(folder, lock)
+            _leave(folder, lock)
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "repository"
 
 
-def _remove(folder: Path, lock: IO[str]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        Path(lock.name).unlink()
+def _leave(folder: Path, lock: IO[str]) -> bool:
+    """Whether the room is gone. Where it is not, its lock stays, by which the next sweep finds it."""
+    gone = _remove(folder)
+    if gone:
+        with contextlib.suppress(OSError):
+            Path(lock.name).unlink()
+    return gone
+
+
+def _remove(folder: Path) -> bool:
+    """Whether it is gone: what a killed worker had started, such as `git`, may write for a moment longer."""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE_S)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return True
+    return False
 
 
 def sweep(rooms: Path, store: Store) -> list[str]:
@@ -82,8 +99,8 @@ def sweep(rooms: Path, store: Store) -> list[str]:
             except OSError:  # somebody works in it
                 continue
             folder = file.with_name(file.name.removesuffix(LOCK))
-            _remove(folder, lock)
-            found.append(folder.name)
+            if _leave(folder, lock):
+                found.append(folder.name)
     # Not by the rooms that are left: a worker may have died after its own was gone.
     below = rooms.resolve()
     for summary in store.runs(limit=0, unended=True):

@@ -145,6 +145,31 @@ def test_j06_an_item_that_kills_its_worker_is_parked_with_its_trace(make_repo: R
     assert list(rooms().iterdir()) == []
 
 
+@pytest.mark.parametrize(("writes", "first"), [(3, ["one"]), (6, [])])
+def test_a_room_that_is_still_written_to_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int, first: list[str]
+) -> None:
+    """As where the worker was killed and its `git` was not."""
+    folder, left, remove = tmp_path / "rooms" / "one", [writes], shutil.rmtree
+    folder.mkdir(parents=True)
+    folder.with_suffix(".lock").touch()
+
+    def written_again(path: Path, *, ignore_errors: bool) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        if left[0]:
+            left[0] -= 1
+            path.mkdir()
+
+    monkeypatch.setattr("agent.backlog_copy.shutil.rmtree", written_again)
+    monkeypatch.setattr("agent.backlog_copy.TRIES", 5)
+    monkeypatch.setattr("agent.backlog_copy.PAUSE_S", 0.0)
+    with Store.open(directories().database) as store:
+        assert sweep(folder.parent, store) == first
+        assert folder.exists() == folder.with_suffix(".lock").exists() == (not first)
+        sweep(folder.parent, store)
+    assert not list(folder.parent.iterdir())
+
+
 def test_infra_errors_are_tried_again_and_end_as_such(make_repo: RepoFactory) -> None:
     repo = make_repo(BUGGY)
     with opened_backlog() as (_, backlog):
