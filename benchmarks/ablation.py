@@ -6,7 +6,9 @@ FULL.jsonl is what `adi eval SUITE` wrote for ADI with everything on, its runs s
 mechanism took part is read off the events of those runs. A task where it did not is the same run without it,
 up to what a server answers to the same greedy prompt in another batch, and is not run again. The others run
 again with `adi eval SUITE --without MECHANISM`, resumable, beside FULL.jsonl. Told for each mechanism: on how
-many tasks it took part, how many were solved with and without it, McNemar's exact test, and written tokens.
+many tasks it took part, how many were solved with and without it, McNemar's exact test, written tokens and
+candidates run. `--solved` leaves out what FULL.jsonl did not solve: cheaper, and blind to what a mechanism
+spoils.
 """
 
 import argparse
@@ -117,11 +119,13 @@ def line(mechanism: Mechanism, every: Sequence[Row], on: Sequence[Row], off: Seq
     won = sum(after[name] and not before[name] for name in after)
     solved = sum(row.solved for row in every)
     low, high = wilson(solved - lost + won, len(every))
-    written = [sum(row.completion_tokens for row in rows if row.name in after) for rows in (on, off)]
+    both = [[row for row in rows if row.name in after] for rows in (on, off)]
+    written = [sum(row.completion_tokens for row in rows) for rows in both]
+    executed = [sum(row.executed for row in rows) for rows in both]
     return (
         f"| {mechanism} | {len(on)} | {solved}/{len(every)} | {solved - lost + won}/{len(every)} "
         f"({100 * low:.0f} to {100 * high:.0f}%) | {lost} / {won} | {mcnemar(lost, won):.2f} "
-        f"| {written[0]} | {written[1]} |"
+        f"| {written[0]} | {written[1]} | {executed[0]} | {executed[1]} |"
     )
 
 
@@ -134,6 +138,7 @@ def main() -> None:
     parser.add_argument(
         "--wall", type=int, required=True, metavar="S", help="seconds a task had in FULL.jsonl"
     )
+    parser.add_argument("--solved", action="store_true", help="only the tasks that FULL.jsonl solved")
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()
     rows, bad = read_rows(given.full)
@@ -144,12 +149,15 @@ def main() -> None:
         or {row.agent for row in rows} != {"adi"}
     ):
         parser.error(f"{given.full} holds no whole results of adi on {given.suite}")
+    if given.solved and not (rows := [row for row in rows if row.solved]):
+        parser.error(f"{given.full} has no solved task")
     with Store.open(directories().database) as store:
         tasks = touched(rows, store)
     lines = [
         "| without | tasks it took part in | solved with it | solved without it (95% interval) "
-        "| lost / won without it | p | written with it, on these | without |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| lost / won without it | p | written with it, on these | without "
+        "| candidates run with it | without |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for mechanism in given.only:
         off: list[Row] = []
