@@ -23,6 +23,7 @@ from agent.run import BudgetSpent, Run
 from agent.source import parsed
 from agent.syntax import functions, is_stub
 from agent.unwritten import lead, unwritten
+from feedback.evidence import is_test_path
 from feedback.example_output import without_report
 from feedback.shrink import shrink
 from memory.records import Check, CheckResult, Failure, Message, PlanStep
@@ -43,6 +44,7 @@ MISSING = frozenset(
 )
 """Errors that say that something is not there yet."""
 
+_UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 _BUILTIN = re.compile(r"'(?:NoneType|bool|bytes|dict|float|function|int|list|set|str|tuple)' object has no ")
 _SAYING = ("#", "//", "*", "/*", '"', "'")
 _CODE = frozenset(context.LANGUAGES) | {"c", "cc", "h", "hpp", "jsx", "tsx"}
@@ -290,14 +292,23 @@ def wanted(run: Run, step: PlanStep, before: CheckResult) -> list[str]:
         *new_paths(without_report(run.task.prompt), run.files.paths()),
         *unwritten_files(run),
     ]
-    if before.passed or any(_misses(failure) for failure in before.failures):
+    said = _UNDEFINED.sub("", without_report(run.task.prompt))
+    if before.passed or any(_misses(failure, said) for failure in before.failures):
         return list(dict.fromkeys(paths))
     return [path for path in dict.fromkeys(paths) if _is_open(run, path)]
 
 
-def _misses(failure: Failure) -> bool:
-    """True when a name is missing; an attribute of None or a number is a defect of what is there."""
-    return failure.error.rpartition(".")[2] in MISSING and not _BUILTIN.search(failure.message)
+def _misses(failure: Failure, said: str) -> bool:
+    """True when a name is missing that is to be written.
+
+    A defect of what is there is none: an attribute of None or a number; a name that the program itself uses
+    and the task does not speak of, such as a mistyped variable.
+    """
+    error = failure.error.rpartition(".")[2]
+    undefined = _UNDEFINED.search(failure.message) if error == "NameError" else None
+    if undefined and failure.frames and not is_test_path(failure.frames[-1].path):
+        return re.search(rf"\b{undefined[1]}\b", said) is not None
+    return error in MISSING and not _BUILTIN.search(failure.message)
 
 
 def unwritten_files(run: Run) -> list[str]:

@@ -10,7 +10,7 @@ from agent.loop import gather
 from agent.run import Run
 from agent.unwritten import lead
 from feedback.examples import check_of_examples, find_examples
-from memory.records import ActionStarted, Check, CheckResult, Failure, PlanStep, Searched, Status
+from memory.records import ActionStarted, Check, CheckResult, Failure, Frame, PlanStep, Searched, Status
 from model.errors import PromptTooLong
 from model.scripted import Asked
 from tests.agent_kit import PYTHON, open_run, payloads
@@ -181,6 +181,24 @@ def test_a_test_that_only_a_report_names_is_not_written(
     failing = CheckResult(check="calc", passed=False, status=Status.NONZERO, failures=(failure,))
     step = PlanStep(goal="mend it", files=("f.py",), check="calc")
     with open_run(make_repo({"f.py": "def f():\n    return 0\n"}), lambda _: "", prompt=report) as run:
+        assert wanted(run, step, failing) == paths
+
+
+@pytest.mark.parametrize(
+    ("name", "raised_in", "paths"),
+    [("totl", "f.py", []), ("scale", "f.py", ["f.py"]), ("totl", "test_f.py", ["f.py"])],
+)
+def test_a_name_that_the_program_itself_uses_is_written_only_where_the_task_speaks_of_it(
+    make_repo: RepoFactory, name: str, raised_in: str, paths: list[str]
+) -> None:
+    """A mistyped variable is mended where it is; a helper that is asked for is written."""
+    message = f"name '{name}' is not defined"
+    frames = tuple(Frame(path=path, line=1) for path in ("test_f.py", raised_in))
+    failure = Failure(test="t", error="NameError", message=message, frames=frames)
+    failing = CheckResult(check="calc", passed=False, status=Status.NONZERO, failures=(failure,))
+    step = PlanStep(goal="mend it", files=("f.py",), check="calc")
+    prompt = f"f raises NameError: {message}. It needs a function scale."
+    with open_run(make_repo({"f.py": "def f():\n    return 0\n"}), lambda _: "", prompt=prompt) as run:
         assert wanted(run, step, failing) == paths
 
 
