@@ -1,6 +1,6 @@
 """Measures ADI with each mechanism switched off, on the tasks where that mechanism took part.
 
-Run: ADI_BENCH=DIR python benchmarks/ablation.py SUITE FULL.jsonl --wall S [--only MECHANISM...]
+Run: ADI_BENCH=DIR python benchmarks/ablation.py SUITE FULL.jsonl --wall S [--solved] [--only MECHANISM...]
 
 FULL.jsonl is what `adi eval SUITE` wrote for ADI with everything on, its runs still in this memory. Whether a
 mechanism took part is read off the events of those runs. A task where it did not is the same run without it,
